@@ -1,0 +1,77 @@
+"""The moving averages, their bias correction and the dtypes that hold them."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def widen(g: Any) -> jax.Array:
+    """Returns the gradient in at least float32, in which all is computed."""
+    return jnp.asarray(g, jnp.promote_types(jnp.result_type(g), jnp.float32))
+
+
+def mu_dtype_of(p: Any, mu_dtype: Any) -> Any:
+    """Returns the dtype of p's average: at least float32, or as asked for.
+
+    A complex parameter keeps a complex average whatever is asked for.
+    """
+    dtype = jnp.result_type(p)
+    if mu_dtype is None:
+        return jnp.promote_types(dtype, jnp.float32)
+    asked = jax.dtypes.canonicalize_dtype(mu_dtype)
+    if jnp.issubdtype(dtype, jnp.complexfloating):
+        return jnp.promote_types(asked, jnp.complex64)
+    return asked
+
+
+def nu_dtype_of(p: Any, nu_dtype: Any) -> Any:
+    """Returns the dtype of p's second moment: real, else as `mu_dtype_of`."""
+    if nu_dtype is not None:
+        return jax.dtypes.canonicalize_dtype(nu_dtype)
+    return jnp.finfo(mu_dtype_of(p, None)).dtype
+
+
+def store(x: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns x in the dtype of `like`.
+
+    The largest float16 stands in for what is larger, so that a step stays finite.
+    """
+    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(like):
+        x = x.real
+    if like.dtype == jnp.float16:
+        limit = jnp.finfo(jnp.float16).max
+        x = jnp.clip(x, -limit.astype(x.dtype), limit.astype(x.dtype))
+    return x.astype(like.dtype)
+
+
+def ema(b: chex.Numeric, x: jax.Array, average: jax.Array) -> jax.Array:
+    """m = b·m + (1−b)·x."""
+    return b * average + (1 - b) * x
+
+
+def second_moment(
+    b2: chex.Numeric, square: jax.Array, s: jax.Array, eps_root: chex.Numeric
+) -> jax.Array:
+    """s = b2·s + (1−b2)·S(|e|²) + eps_root."""
+    # The parentheses matter. Were `+ eps_root` the last operation, one of a
+    # single array, XLA on CPU would repeat it inside the parameter update, which
+    # then needs the old s after it was overwritten: a copy and twice the work.
+    return b2 * s.real + ((1 - b2) * square + eps_root)
+
+
+def bias(b: chex.Numeric, count: jax.Array) -> jax.Array:
+    """1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
+    return 1 - b**count
+
+
+def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
+    """x / (1 − bᵗ)."""
+    return x / bias.astype(jnp.finfo(x.dtype).dtype)
+
+
+def zeros_per_layer(p: Any, axes: int, dtype: Any) -> jax.Array:
+    """Returns one zero for each layer of p, sharded like p's leading axes."""
+    return jnp.zeros(jnp.shape(p)[:axes], dtype)
+

@@ -1,0 +1,1 @@
+def ranger_adabelief(): pass
