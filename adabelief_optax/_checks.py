@@ -16,7 +16,7 @@ def _check_number(
     name: str, value: Any, allowed: str, ok: Callable[[Any], bool]
 ) -> None:
     is_real = (
-        isinstance(value, chex.Numeric)
+        (isinstance(value, int | float) or hasattr(value, "dtype"))
         and jnp.ndim(value) == 0
         and jnp.isrealobj(value)
         and jnp.result_type(value) != bool
@@ -80,9 +80,7 @@ def check_dtype(name: str, value: Any, kind: Any) -> None:
     allowed = f"None or a {kind.__name__} dtype"
     try:
         # An array has a dtype but is none: `inject_hyperparams` calls jnp.bfloat16.
-        ok = not isinstance(value, jax.Array) and jnp.issubdtype(
-            jnp.dtype(value), kind
-        )
+        ok = not isinstance(value, jax.Array) and jnp.issubdtype(jnp.dtype(value), kind)
     except TypeError:
         ok = False
     if not ok:

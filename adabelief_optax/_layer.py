@@ -26,9 +26,7 @@ def abs_sq(x: jax.Array) -> jax.Array:
     return x * x if jnp.isrealobj(x) else x.real**2 + x.imag**2
 
 
-def layer_sum(
-    x: jax.Array, stacked_axes: Any, axis_name: AxisName = None
-) -> jax.Array:
+def layer_sum(x: jax.Array, stacked_axes: Any, axis_name: AxisName = None) -> jax.Array:
     """Sums x over each layer, of which it keeps the axes with length one."""
     if isinstance(stacked_axes, jax.Array):
         # Traced by `inject_hyperparams`: every axis is summed, or not, as data.

@@ -88,6 +88,11 @@ def unmark(updates: optax.Updates) -> tuple[optax.Updates, Any]:
     return gradients, rules
 
 
+def _no_state(params: optax.Params) -> optax.EmptyState:
+    del params
+    return optax.EmptyState()
+
+
 def _marks(
     rule_of: Callable[[Rule, Any], Rule], stacked_axes: Any
 ) -> optax.GradientTransformationExtraArgs:
@@ -110,7 +115,7 @@ def _marks(
         )
         return marked, state
 
-    return optax.GradientTransformationExtraArgs(optax.init_empty_state, update_fn)
+    return optax.GradientTransformationExtraArgs(_no_state, update_fn)
 
 
 def layerwise_projection(

@@ -33,17 +33,18 @@ def nu_dtype_of(p: Any, nu_dtype: Any) -> Any:
     return jnp.finfo(mu_dtype_of(p, None)).dtype
 
 
-def store(x: jax.Array, like: jax.Array) -> jax.Array:
+def store(x: jax.Array, like: Any) -> jax.Array:
     """Returns x in the dtype of `like`.
 
     The largest float16 stands in for what is larger, so that a step stays finite.
     """
-    if jnp.iscomplexobj(x) and not jnp.iscomplexobj(like):
+    dtype = jnp.result_type(like)
+    if jnp.issubdtype(dtype, jnp.floating):
         x = x.real
-    if like.dtype == jnp.float16:
-        limit = jnp.finfo(jnp.float16).max
-        x = jnp.clip(x, -limit.astype(x.dtype), limit.astype(x.dtype))
-    return x.astype(like.dtype)
+    if dtype == jnp.float16:
+        limit = float(jnp.finfo(dtype).max)
+        x = jnp.clip(x, -limit, limit)
+    return x.astype(dtype)
 
 
 def ema(b: chex.Numeric, x: jax.Array, average: jax.Array) -> jax.Array:
@@ -71,7 +72,8 @@ def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
     return x / bias.astype(jnp.finfo(x.dtype).dtype)
 
 
-def zeros_per_layer(p: Any, axes: int, dtype: Any) -> jax.Array:
-    """Returns one zero for each layer of p, sharded like p's leading axes."""
-    return jnp.zeros(jnp.shape(p)[:axes], dtype)
-
+def zeros_per_layer(p: Any, stacked_axes: int, dtype: Any) -> jax.Array:
+    """Returns one zero for each layer of p, sharded as p's leading axes are."""
+    # A sum, because it carries the sharding of the axes that are left over.
+    zeros = jnp.zeros_like(p, dtype=dtype)
+    return zeros.sum(tuple(range(stacked_axes, zeros.ndim)))

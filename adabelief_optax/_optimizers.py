@@ -1,86 +1,17 @@
-"""The optimizers: rule, then weight decay, then learning rate."""
+"""The optimizers: a rule of the family, weight decay and a learning rate.
 
-from collections.abc import Callable
+What each argument does to the update is said where the rule is defined.
+"""
+
 from typing import Any, Literal
 
 import chex
-import jax
 import optax
 
 from adabelief_optax._belief import scale_by_belief, scale_by_layerwise_belief
-from adabelief_optax._checks import check_choice, check_mask, check_schedule
+from adabelief_optax._chain import Decay, Mask, chain_optimizer
 from adabelief_optax._layer import NOT_STACKED, AxisName
 from adabelief_optax._marks import ignore_prediction, layerwise_projection
-from adabelief_optax._moments import store
-
-Decay = Literal["decoupled", "coupled", "fixed"]
-Mask = Any | Callable[[optax.Params], Any] | None
-
-
-def _decay_link(
-    weight_decay: optax.ScalarOrSchedule, mask: Mask
-) -> optax.GradientTransformation:
-    """`optax.add_decayed_weights`, with an error that names the argument."""
-    link = optax.add_decayed_weights(weight_decay, mask)
-
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        if params is None:
-            raise ValueError(
-                "weight_decay needs the parameters: call "
-                "update(gradients, state, params)"
-            )
-        return link.update(updates, state, params)
-
-    return optax.GradientTransformation(link.init, update_fn)
-
-
-def _optimizer(
-    rule: tuple[optax.GradientTransformation, ...],
-    learning_rate: optax.ScalarOrSchedule,
-    weight_decay: optax.ScalarOrSchedule,
-    weight_decay_mask: Mask,
-    decay: Decay,
-) -> optax.GradientTransformationExtraArgs:
-    """Chains the rule with the learning rate and, in its place, the decay."""
-    check_schedule("learning_rate", learning_rate)
-    check_schedule("weight_decay", weight_decay)
-    check_mask("weight_decay_mask", weight_decay_mask)
-    check_choice("decay", decay, ("decoupled", "coupled", "fixed"))
-    rate = optax.scale_by_learning_rate(learning_rate)
-    if isinstance(weight_decay, int | float) and weight_decay == 0:
-        links = (*rule, rate)
-    elif decay == "coupled":
-        links = (_decay_link(weight_decay, weight_decay_mask), *rule, rate)
-    elif decay == "decoupled":
-        links = (*rule, _decay_link(weight_decay, weight_decay_mask), rate)
-    else:
-        links = (*rule, rate, _decay_link(_negated(weight_decay), weight_decay_mask))
-    return _in_gradient_dtype(optax.chain(*links))
-
-
-def _negated(x: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
-    return (lambda count: -x(count)) if callable(x) else -x
-
-
-def _in_gradient_dtype(
-    tx: optax.GradientTransformationExtraArgs,
-) -> optax.GradientTransformationExtraArgs:
-    """Casts the updates back: a float32 array as learning rate widens bfloat16."""
-
-    def update_fn(
-        updates: optax.Updates,
-        state: optax.OptState,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        new_updates, state = tx.update(updates, state, params, **extra_args)
-        return jax.tree.map(store, new_updates, updates), state
-
-    return optax.GradientTransformationExtraArgs(tx.init, update_fn)
 
 
 def adabelief(
@@ -167,7 +98,9 @@ def adabelief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _optimizer((belief,), learning_rate, weight_decay, weight_decay_mask, decay)
+    return chain_optimizer(
+        (belief,), learning_rate, weight_decay, weight_decay_mask, decay
+    )
 
 
 def aida(
@@ -254,7 +187,7 @@ def aida(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _optimizer(
+    return chain_optimizer(
         (projection, belief), learning_rate, weight_decay, weight_decay_mask, decay
     )
 
@@ -338,7 +271,7 @@ def ladam(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _optimizer(
+    return chain_optimizer(
         (ignore_prediction(), belief),
         learning_rate,
         weight_decay,
@@ -426,6 +359,6 @@ def ladabelief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _optimizer(
+    return chain_optimizer(
         (belief,), learning_rate, weight_decay, weight_decay_mask, decay
     )

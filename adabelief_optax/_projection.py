@@ -55,9 +55,7 @@ def _round(
     return a * _over_square_length(d, a, A, xi), b * _over_square_length(d, b, B, xi)
 
 
-def _over_square_length(
-    d: jax.Array, a: jax.Array, A: jax.Array, xi: Any
-) -> jax.Array:
+def _over_square_length(d: jax.Array, a: jax.Array, A: jax.Array, xi: Any) -> jax.Array:
     # d/(a²A+ξ), as two divisions by the root: the derivative of one division
     # would square ξ. The floor is reached only with ξ = 0 and a zero vector.
     length = jnp.sqrt(jnp.maximum(a * (a * A) + xi, jnp.finfo(A.dtype).tiny))

@@ -25,9 +25,7 @@ from adabelief_optax._moments import bias
 _THRESHOLD = 5.0
 
 
-def rectification(
-    b2: chex.Numeric, count: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def rectification(b2: chex.Numeric, count: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns rₜ, and whether ρₜ is large enough for it to be used."""
     # The two terms of ρₜ cancel all but a few of float32's digits, and with them
     # the step at which the threshold is met. With y = −log β₂ and

@@ -1,1 +1,2 @@
-def ranger_adabelief(): pass
+def ranger_adabelief():
+    pass

@@ -64,9 +64,9 @@ def run(tx, case):
         params = optax.apply_updates(params, updates)
         return (params, state), params
 
-    (_, state), params = jax.jit(
-        lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g)
-    )(start, grads)
+    (_, state), params = jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g))(
+        start, grads
+    )
     return params, state
 
 
