@@ -19,7 +19,7 @@ def _check_number(
         (isinstance(value, int | float) or hasattr(value, "dtype"))
         and jnp.ndim(value) == 0
         and jnp.isrealobj(value)
-        and jnp.result_type(value) != bool
+        and not jnp.issubdtype(jnp.result_type(value), jnp.bool_)
     )
     if not is_real or not (isinstance(value, jax.core.Tracer) or ok(value)):
         raise ValueError(f"{name} is {value!r}; allowed is {allowed}")

@@ -48,14 +48,14 @@ def store(x: jax.Array, like: Any) -> jax.Array:
 
 
 def ema(b: chex.Numeric, x: jax.Array, average: jax.Array) -> jax.Array:
-    """m = b·m + (1−b)·x."""
+    """Returns m = b·m + (1−b)·x."""
     return b * average + (1 - b) * x
 
 
 def second_moment(
     b2: chex.Numeric, square: jax.Array, s: jax.Array, eps_root: chex.Numeric
 ) -> jax.Array:
-    """s = b2·s + (1−b2)·S(|e|²) + eps_root."""
+    """Returns s = b2·s + (1−b2)·S(|e|²) + eps_root."""
     # The parentheses matter. Were `+ eps_root` the last operation, one of a
     # single array, XLA on CPU would repeat it inside the parameter update, which
     # then needs the old s after it was overwritten: a copy and twice the work.
@@ -63,12 +63,12 @@ def second_moment(
 
 
 def bias(b: chex.Numeric, count: jax.Array) -> jax.Array:
-    """1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
+    """Returns 1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
     return 1 - b**count
 
 
 def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """x / (1 − bᵗ)."""
+    """Returns x / (1 − bᵗ)."""
     return x / bias.astype(jnp.finfo(x.dtype).dtype)
 
 

@@ -18,12 +18,12 @@ Rule = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def difference(g: jax.Array, m: jax.Array) -> jax.Array:
-    """e = g − m: AdaBelief."""
+    """Returns e = g − m: AdaBelief."""
     return g - m
 
 
 def gradient_alone(g: jax.Array, m: jax.Array) -> jax.Array:
-    """e = g: Adam's second moment."""
+    """Returns e = g: Adam's second moment."""
     del m
     return g
 

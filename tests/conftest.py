@@ -1,5 +1,6 @@
 """Two CPU devices, strict ranks, and float64 only where a test asks for it."""
 
+import contextlib
 import os
 
 os.environ["XLA_FLAGS"] = (
@@ -12,9 +13,18 @@ import pytest
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@contextlib.contextmanager
+def float64():
+    """Enables float64."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 @pytest.fixture
 def x64():
     """Enables float64 for one test."""
-    jax.config.update("jax_enable_x64", True)
-    yield
-    jax.config.update("jax_enable_x64", False)
+    with float64():
+        yield

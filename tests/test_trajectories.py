@@ -85,3 +85,25 @@ def test_published_code(case, x64):
     assert_close(params, tree(case, "params"), 1e-9)
     assert_close(optax.tree.get(state, "mu"), tree(case, "mu"), 1e-9)
     assert_close(optax.tree.get(state, "nu"), tree(case, "nu"), 1e-9)
+
+
+def test_ranger_adabelief():
+    # In float32, as the source computes.
+    (case,) = [c for c in CASES if c["name"] == "ranger-adabelief-default"]
+    tx = ranger_adabelief(
+        case["lr"], case["b1"], case["b2"], case["eps"], case["alpha"], case["k"]
+    )
+    start = jax.tree.map(jnp.float32, tree(case, "params0"))
+    grads = jax.tree.map(jnp.float32, tree(case, "grads"))
+
+    def step(carry, g):
+        params, state = carry
+        updates, state = tx.update(g, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), params.fast
+
+    params = optax.LookaheadParams.init_synced(start)
+    _, fast = jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g))(
+        params, grads
+    )
+    assert_close(fast, tree(case, "params"), 1e-5)

@@ -1,0 +1,37 @@
+"""The methods under test: one table, and what differs between them is in it."""
+
+import functools
+
+import adabelief_optax as ao
+
+SWITCHES = {
+    "nesterov": dict(nesterov=True),
+    "amsgrad": dict(amsgrad=True),
+    "rectify": dict(rectify=True),
+    "rectify-no-sgd": dict(rectify=True, degenerate_to_sgd=False, amsgrad=True),
+    "decoupled": dict(weight_decay=1e-3),
+    "coupled": dict(weight_decay=1e-3, decay="coupled"),
+    "fixed": dict(weight_decay=1e-3, decay="fixed"),
+    "bfloat16-moments": dict(mu_dtype="bfloat16", nu_dtype="bfloat16"),
+}
+
+FAMILY = {
+    "adabelief": ao.adabelief,
+    "aida": ao.aida,
+    "ladam": ao.ladam,
+    "ladabelief": ao.ladabelief,
+}
+
+METHODS = {
+    **FAMILY,
+    **{
+        f"{name}-{switch}": functools.partial(factory, **kwargs)
+        for name, factory in FAMILY.items()
+        for switch, kwargs in SWITCHES.items()
+    },
+    "aida-k0": functools.partial(ao.aida, k=0),
+    "aida-k1": functools.partial(ao.aida, k=1),
+    "aida-k20": functools.partial(ao.aida, k=20),
+    "ladam-post": functools.partial(ao.ladam, processing="post"),
+    "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
+}

@@ -1,0 +1,106 @@
+"""Does the package do what the papers say, over shapes, scales and options?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import adabelief_optax as ao
+from tests import reference
+from tests.conftest import float64
+
+STEPS = 25
+SHAPES = [(), (1,), (7,), (4, 3), (2, 3, 2), (0,), (3, 0)]
+
+
+@st.composite
+def runs(draw):
+    family = draw(st.sampled_from(["adabelief", "aida", "ladam", "ladabelief"]))
+    common = dict(
+        learning_rate=draw(st.sampled_from([0.0, 1e-3, 0.1])),
+        b1=draw(st.sampled_from([0.0, 0.5, 0.9])),
+        b2=draw(st.sampled_from([0.0, 0.5, 0.9, 0.999])),
+        eps=draw(st.sampled_from([0.0, 1e-16, 1e-8])),
+        eps_root=draw(st.sampled_from([1e-16, 1e-8])),
+        weight_decay=draw(st.sampled_from([0.0, 0.01])),
+        decay=draw(st.sampled_from(["decoupled", "coupled", "fixed"])),
+        nesterov=draw(st.booleans()),
+        amsgrad=draw(st.booleans()),
+        rectify=draw(st.booleans()),
+        degenerate_to_sgd=draw(st.booleans()),
+    )
+    own, ours = {}, {}
+    match family:
+        case "aida":
+            own = ours = dict(
+                k=draw(st.integers(0, 12)),
+                xi=draw(st.sampled_from([1e-20, 1e-3, 1.0])),
+            )
+        case "ladam" | "ladabelief":
+            processing = draw(st.sampled_from(["pre", "post"]))
+            ours = dict(processing=processing)
+            own = dict(processing=processing, ignore=family == "ladam")
+    shape = draw(st.sampled_from(SHAPES))
+    scale = 10.0 ** draw(st.integers(-12, 12))
+    is_complex = draw(st.booleans())
+    seed = draw(st.integers(0, 2**31))
+    return family, common, own, ours, shape, scale, is_complex, seed
+
+
+def data(shape, scale, is_complex, seed):
+    rng = np.random.default_rng(seed)
+    grads = scale * rng.normal(size=(STEPS, *shape))
+    start = rng.normal(size=shape)
+    if is_complex:
+        grads = grads + 1j * scale * rng.normal(size=grads.shape)
+        start = start + 0j
+    return np.asarray(grads), np.asarray(start)
+
+
+def assert_close(actual, expected, rtol=1e-9):
+    scale = np.abs(expected).max(initial=0.0)
+    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=rtol * scale)
+
+
+@pytest.mark.slow
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(run=runs())
+def test_equals_the_papers(run):
+    family, common, own, ours, shape, scale, is_complex, seed = run
+    grads, start = data(shape, scale, is_complex, seed)
+    updates, m, s, d = reference.trajectory(grads, start, **common, **own)
+    with float64():
+        tx = getattr(ao, family)(**common, **ours)
+
+        def step(carry, g):
+            params, state = carry
+            u, state = tx.update(g, state, params)
+            moments = [optax.tree.get(state, k) for k in ("mu", "nu", "nu_max")]
+            return (optax.apply_updates(params, u), state), (u, *moments)
+
+        params = jnp.asarray(start)
+        _, (u, mu, nu, nu_max) = jax.lax.scan(
+            step, (params, tx.init(params)), jnp.asarray(grads)
+        )
+    assert_close(u, updates)
+    assert_close(mu, m)
+    assert_close(nu, s)
+    if common["amsgrad"]:
+        assert_close(nu_max, d)
+
+
+@pytest.mark.parametrize("b2", [0.5, 0.9, 0.99, 0.999, 0.9999])
+def test_rectification_in_float32(b2):
+    # Computed as it is written, rho loses its digits and b2 = 0.9999 its sixth step.
+    tx = ao.scale_by_belief(b1=0.0, b2=b2, eps=0.0, eps_root=1.0, rectify=True)
+    state, g = tx.init(jnp.zeros(())), jnp.ones(())
+    for t in range(1, 40):
+        u, state = tx.update(g, state)
+        r = reference.rectification(b2, t)
+        s = sum(b2**i for i in range(t))  # e is 0, so eps_root is all there is
+        expected = 1.0 if r is None else r * np.sqrt((1 - b2**t) / s)
+        # What is left is the rounding of 1 − b2 itself.
+        np.testing.assert_allclose(u, expected, rtol=2e-7 / (1 - b2) + 1e-6)
