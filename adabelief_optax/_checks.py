@@ -61,6 +61,14 @@ def check_rates(b1: Any, b2: Any, eps: Any, eps_root: Any) -> None:
     check_non_negative("eps_root", eps_root)
 
 
+def check_stacked_axes(stacked_axes: Any) -> None:
+    """Raises unless it is a tree of integers of at least 0."""
+    if stacked_axes is None:
+        raise ValueError("stacked_axes is None; allowed is an integer or a tree of them")
+    for n in jax.tree.leaves(stacked_axes):
+        check_count("stacked_axes", n)
+
+
 def check_switch(name: str, value: Any) -> None:
     """Raises unless value is a Python bool."""
     if not isinstance(value, bool):

@@ -15,7 +15,11 @@ import chex
 import jax
 import optax
 
-from adabelief_optax._checks import check_count, check_non_negative
+from adabelief_optax._checks import (
+    check_count,
+    check_non_negative,
+    check_stacked_axes,
+)
 from adabelief_optax._layer import NOT_STACKED, AxisName, map_layers
 from adabelief_optax._residual import (
     ProjectedDifference,
@@ -27,8 +31,9 @@ from adabelief_optax._residual import (
 _MISUSE = (
     "a gradient marked by layerwise_projection() or ignore_prediction(), with "
     "which only scale_by_belief() and scale_by_layerwise_belief() can compute: "
-    "chain one of them behind it, and put weight decay, momentum and other "
-    "optimizers before the mark or after scale_by_belief()"
+    "chain one of them behind it, put weight decay, momentum and other optimizers "
+    "before the mark or after scale_by_belief(), and give optax.masked behind a "
+    "mark a tree of bools, not a function"
 )
 
 
@@ -177,6 +182,7 @@ def layerwise_projection(
     """
     check_count("k", k)
     check_non_negative("xi", xi)
+    check_stacked_axes(stacked_axes)
 
     def project(rule: Rule, axes: Any) -> Rule:
         if rule is difference:

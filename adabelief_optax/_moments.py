@@ -74,6 +74,11 @@ def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 def zeros_per_layer(p: Any, stacked_axes: int, dtype: Any) -> jax.Array:
     """Returns one zero for each layer of p, sharded as p's leading axes are."""
+    if isinstance(stacked_axes, jax.core.Tracer):
+        raise ValueError(
+            "stacked_axes is traced, but the shape of nu depends on it: name it in "
+            "static_args of optax.inject_hyperparams"
+        )
     # A sum, because it carries the sharding of the axes that are left over.
     zeros = jnp.zeros_like(p, dtype=dtype)
     return zeros.sum(tuple(range(stacked_axes, zeros.ndim)))

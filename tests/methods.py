@@ -12,7 +12,6 @@ SWITCHES = {
     "decoupled": dict(weight_decay=1e-3),
     "coupled": dict(weight_decay=1e-3, decay="coupled"),
     "fixed": dict(weight_decay=1e-3, decay="fixed"),
-    "bfloat16-moments": dict(mu_dtype="bfloat16", nu_dtype="bfloat16"),
 }
 
 FAMILY = {
@@ -22,7 +21,7 @@ FAMILY = {
     "ladabelief": ao.ladabelief,
 }
 
-METHODS = {
+EXACT = {
     **FAMILY,
     **{
         f"{name}-{switch}": functools.partial(factory, **kwargs)
@@ -34,4 +33,15 @@ METHODS = {
     "aida-k20": functools.partial(ao.aida, k=20),
     "ladam-post": functools.partial(ao.ladam, processing="post"),
     "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
+}
+
+# These round to eight bits, where another order of operations is visible.
+METHODS = {
+    **EXACT,
+    **{
+        f"{name}-bfloat16-moments": functools.partial(
+            factory, mu_dtype="bfloat16", nu_dtype="bfloat16"
+        )
+        for name, factory in FAMILY.items()
+    },
 }

@@ -39,6 +39,8 @@ def runs(draw):
                 k=draw(st.integers(0, 12)),
                 xi=draw(st.sampled_from([1e-20, 1e-3, 1.0])),
             )
+            # At b1 = 0, m is g and the residual is nothing but rounding.
+            common["b1"] = draw(st.sampled_from([0.1, 0.5, 0.9]))
         case "ladam" | "ladabelief":
             processing = draw(st.sampled_from(["pre", "post"]))
             ours = dict(processing=processing)

@@ -1,0 +1,40 @@
+"""Runs a benchmark: `python -m benchmarks COMMAND`, with `--help` for its options."""
+
+import argparse
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "demo": "do these optimizers train a small image classifier as well as others?",
+    "step-time": "what does one optimizer step cost, beside optax.adam's?",
+}
+
+
+def command_name(arguments: list[str]) -> str:
+    """Returns the command, or exits and says which there are."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Runs a benchmark and prints its results.",
+        epilog="COMMAND --help shows the options of a command.",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, question in COMMANDS.items():
+        commands.add_parser(name, help=question)
+    return parser.parse_args(arguments[:1]).command
+
+
+def main(arguments: list[str]) -> None:
+    """Imports the module of the chosen command alone: each needs other packages."""
+    name = command_name(arguments)
+    module = import_module(f"benchmarks.{name.replace('-', '_')}")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    module.run(parser.parse_args(arguments[1:]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

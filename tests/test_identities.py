@@ -1,0 +1,285 @@
+"""Do the members of the family meet where the equations say they do?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adabelief_optax as ao
+
+SHAPES = {"kernel": (5, 3), "bias": (4,), "gain": ()}
+
+
+def grads(steps=30, seed=0, **kwargs):
+    rng = np.random.default_rng(seed)
+    trees = [{k: rng.normal(size=s) for k, s in SHAPES.items()} for _ in range(steps)]
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x), **kwargs), *trees)
+
+
+def run(tx, gradients, params=None):
+    """Returns the updates of all steps and the last state."""
+    if params is None:
+        params = jax.tree.map(lambda g: jnp.zeros_like(g[0]), gradients)
+
+    def step(state, g):
+        updates, state = tx.update(g, state, params)
+        return state, updates
+
+    state, updates = jax.lax.scan(step, tx.init(params), gradients)
+    return updates, state
+
+
+def assert_close(a, b, rtol):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(
+            x, y, rtol=rtol, atol=rtol * np.abs(y).max()
+        ),
+        a,
+        b,
+    )
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_drop_in_for_optax(nesterov):
+    gradients = grads(200)
+    ours, state = run(ao.adabelief(1e-3, nesterov=nesterov), gradients)
+    theirs, reference = run(optax.adabelief(1e-3, nesterov=nesterov), gradients)
+    assert_close(ours, theirs, 2e-6)
+    for field in ("count", "mu", "nu"):
+        assert_close(optax.tree.get(state, field), optax.tree.get(reference, field), 2e-6)
+
+
+def test_state_of_optax_goes_on():
+    gradients = grads(20)
+    first = jax.tree.map(lambda g: g[:10], gradients)
+    rest = jax.tree.map(lambda g: g[10:], gradients)
+    _, state = run(optax.adabelief(1e-3), first)
+    params = jax.tree.map(lambda g: g[0], gradients)
+    tx = ao.adabelief(1e-3)
+    updates = []
+    for i in range(10):
+        g = jax.tree.map(lambda g, i=i: g[i], rest)
+        u, state = tx.update(g, state, params)
+        updates.append(u)
+    expected, _ = run(optax.adabelief(1e-3), gradients)
+    assert_close(
+        jax.tree.map(lambda *x: jnp.stack(x), *updates),
+        jax.tree.map(lambda u: u[10:], expected),
+        1e-5,  # 1 − b2ᵗ is rounded differently by jit
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.complex64], ids=["bf16", "c64"])
+def test_state_of_optax_goes_on_in_its_dtypes(dtype):
+    params = jnp.ones(3, dtype)
+    theirs, ours = optax.adabelief(1e-3), ao.adabelief(1e-3)
+    state = theirs.init(params)
+    _, state = theirs.update(params, state, params)
+    updates, after = jax.jit(ours.update)(params, state, params)
+    before = [x.dtype for x in jax.tree.leaves(state)]
+    assert [x.dtype for x in jax.tree.leaves(after)] == before
+    expected, _ = theirs.update(params, state, params)
+    np.testing.assert_allclose(updates, expected, rtol=2e-2)
+
+
+def test_k_0_is_adabelief():
+    gradients = grads()
+    a, _ = run(ao.aida(0.1, k=0), gradients)
+    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    assert_close(a, b, 0)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_two_projections_of_k_1_are_one_of_k_2(x64, traced):
+    gradients = grads()
+    k = jnp.asarray if traced else int
+    twice = optax.chain(
+        ao.layerwise_projection(k=k(1)),
+        ao.layerwise_projection(k=k(1)),
+        ao.scale_by_belief(),
+    )
+    once = optax.chain(ao.layerwise_projection(k=k(2)), ao.scale_by_belief())
+    assert_close(run(twice, gradients)[0], run(once, gradients)[0], 1e-12)
+
+
+def test_stages_keep_their_own_xi(x64):
+    first, g = jnp.array([3.0, 1.0]), jnp.array([1.0, 2.0])
+    chain = optax.chain(
+        ao.layerwise_projection(k=1, xi=1.0),
+        ao.layerwise_projection(k=1, xi=4.0),
+        ao.scale_by_belief(b2=0.0, eps_root=0.0),
+    )
+    _, state = chain.update(first, chain.init(g))
+    _, state = chain.update(g, state)
+    m = 0.9 * 0.1 * first + 0.1 * g
+    for xi in (1.0, 4.0):
+        inner = g @ m
+        g, m = inner / (g @ g + xi) * g, inner / (m @ m + xi) * m
+    assert_close(optax.tree.get(state, "nu"), (g - m) ** 2, 1e-12)
+
+
+def test_ignored_prediction_is_adam(x64):
+    gradients = grads()
+    tx = optax.chain(ao.ignore_prediction(), ao.scale_by_belief(eps=1e-8, eps_root=0.0))
+    assert_close(run(tx, gradients)[0], run(optax.scale_by_adam(), gradients)[0], 1e-12)
+    # With eps_root, s is Adam's plus the geometric series of what was added.
+    tx = optax.chain(ao.ignore_prediction(), ao.scale_by_belief(eps_root=1e-4))
+    _, state = run(tx, gradients)
+    _, adam = run(optax.scale_by_adam(), gradients)
+    added = 1e-4 * (1 - 0.999**30) / (1 - 0.999)
+    expected = jax.tree.map(lambda v: v + added, adam.nu)
+    assert_close(optax.tree.get(state, "nu"), expected, 1e-12)
+
+
+@pytest.mark.parametrize("k", [2, 4, 6])
+def test_projection_scales_the_residual_by_a_power_of_the_cosine(x64, k):
+    # Two steps: nu after them, less b2 times nu before, is the residual's square.
+    rng = np.random.default_rng(k)
+    g1, g2 = rng.normal(size=(2, 4, 3))
+    tx = optax.chain(ao.layerwise_projection(k=k), ao.scale_by_belief(eps_root=0.0))
+    _, state = tx.update(g1, tx.init(jnp.zeros((4, 3))))
+    before = state[1].nu
+    _, state = tx.update(g2, state)
+    square = (state[1].nu - 0.999 * before) / (1 - 0.999)
+    m = 0.9 * 0.1 * g1 + 0.1 * g2
+    cosine = np.sum(g2 * m) / np.sqrt(np.sum(g2**2) * np.sum(m**2))
+    # xi → 0 is 1e-20 here.
+    np.testing.assert_allclose(square, cosine ** (2 * k) * (g2 - m) ** 2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [0, 1, 2, 7, 8, 9, 30])
+def test_traced_k_is_static_k(x64, k):
+    gradients = grads()
+
+    def updates(k):
+        return run(ao.aida(0.1, k=k), gradients)[0]
+
+    assert_close(jax.jit(updates)(k), updates(k), 1e-12)
+
+
+def test_vmap_over_k():
+    gradients = grads(10)
+    ks = [0, 1, 2, 5]
+    batched = jax.vmap(lambda k: run(ao.aida(0.1, k=k), gradients)[0])(jnp.array(ks))
+    for i, k in enumerate(ks):
+        one = jax.tree.map(lambda u, i=i: u[i], batched)
+        assert_close(one, run(ao.aida(0.1, k=k), gradients)[0], 1e-4)
+
+
+def test_derivative_by_xi_is_that_of_the_unrolled_loop(x64):
+    gradients = grads(3)
+
+    def loss(xi, k):
+        updates, _ = run(ao.aida(0.1, k=k, xi=xi), gradients)
+        return sum(jnp.sum(u**2) for u in jax.tree.leaves(updates))
+
+    static = jax.jit(jax.grad(loss), static_argnums=1)(0.3, 3)
+    traced = jax.jit(jax.grad(loss))(0.3, 3)
+    np.testing.assert_allclose(traced, static, rtol=1e-9)
+    h = 1e-6
+    numeric = (loss(0.3 + h, 3) - loss(0.3 - h, 3)) / (2 * h)
+    np.testing.assert_allclose(static, numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("processing", ["pre", "post"])
+def test_a_layer_of_one_entry_is_elementwise(processing):
+    gradients = jax.tree.map(lambda g: g.reshape(g.shape[0], -1)[:, :1], grads())
+    a, _ = run(ao.ladabelief(0.1, processing=processing), gradients)
+    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    assert_close(a, b, 1e-6)
+
+
+@pytest.mark.parametrize("processing", ["pre", "post"])
+def test_entries_as_layers_are_elementwise(processing):
+    gradients = grads()
+    axes = {k: len(s) for k, s in SHAPES.items()}
+    a, _ = run(ao.ladabelief(0.1, processing=processing, stacked_axes=axes), gradients)
+    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    assert_close(a, b, 1e-6)
+
+
+def test_amsgrad_is_plain_while_s_grows():
+    gradients = jax.tree.map(
+        lambda g: (1 + abs(g)) * 2.0 ** jnp.arange(30).reshape((30,) + (1,) * (g.ndim - 1)), grads()
+    )
+    a, _ = run(ao.adabelief(0.1, amsgrad=True), gradients)
+    b, _ = run(ao.adabelief(0.1), gradients)
+    assert_close(a, b, 1e-6)
+
+
+def test_rectified_becomes_plain():
+    # rₜ reaches 1 as t grows; b2 = 0.9 gets there soon.
+    gradients = grads(200)
+    a, _ = run(ao.adabelief(0.1, b2=0.9, rectify=True), gradients)
+    b, _ = run(ao.adabelief(0.1, b2=0.9), gradients)
+    last = jax.tree.map(lambda u: u[-1], a), jax.tree.map(lambda u: u[-1], b)
+    assert_close(*last, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        ("decoupled", lambda plain, p: plain - 0.1 * 0.01 * p),
+        ("fixed", lambda plain, p: plain - 0.01 * p),
+    ],
+)
+def test_decay_modes(x64, decay, expected):
+    gradients = grads(1)
+    p = jax.tree.map(lambda g: g[0] + 1, grads(1, seed=1))
+    plain, _ = run(ao.adabelief(0.1), gradients, p)
+    decayed, _ = run(ao.adabelief(0.1, weight_decay=0.01, decay=decay), gradients, p)
+    p_then = jax.tree.map(lambda x: x[None], p)
+    assert_close(decayed, jax.tree.map(expected, plain, p_then), 1e-9)
+    schedule = ao.adabelief(0.1, weight_decay=lambda t: 0.01 + 0 * t, decay=decay)
+    assert_close(run(schedule, gradients, p)[0], decayed, 1e-9)
+
+
+def test_coupled_decay_is_a_larger_gradient(x64):
+    gradients = grads()
+    p = jax.tree.map(lambda g: g[0] + 1, grads(1, seed=1))
+    decayed, _ = run(ao.aida(0.1, weight_decay=0.3, decay="coupled"), gradients, p)
+    larger = jax.tree.map(lambda g, p: g + 0.3 * p[None], gradients, p)
+    assert_close(decayed, run(ao.aida(0.1), larger, p)[0], 1e-9)
+
+
+def test_mask_of_weight_decay():
+    p = {k: jnp.ones(s) for k, s in SHAPES.items()}
+    zero = optax.tree.zeros_like(p)
+    mask = {"kernel": True, "bias": False, "gain": False}
+    for given in (mask, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)):
+        tx = ao.aida(0.1, weight_decay=0.1, weight_decay_mask=given)
+        updates, _ = tx.update(zero, tx.init(p), p)
+        assert np.all(updates["kernel"] != 0)
+        assert np.all(updates["bias"] == 0) and updates["gain"] == 0
+
+
+def steps_decay(curvature, eps, learning_rate=1e-3):
+    """Whether steps on λx²/2 have died out after 200,000 of them."""
+    tx = ao.adabelief(learning_rate, eps=eps, eps_root=eps)
+
+    def step(carry, _):
+        x, state = carry
+        u, state = tx.update(curvature * x, state)
+        return (x + u, state), jnp.abs(u)
+
+    x = jnp.asarray(1e-3)
+    _, sizes = jax.lax.scan(step, (x, tx.init(x)), length=200_000)
+    return sizes[-1000:].max() < 1e-9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("eps", "bound"), [(1e-8, 120.167), (1e-16, 0.0120167)])
+def test_stability_bound(x64, eps, bound):
+    assert steps_decay(0.97 * bound, eps)
+    assert not steps_decay(1.03 * bound, eps)
+
+
+def test_ceiling_of_the_stepsize(x64):
+    # A constant gradient is predicted ever better, and the step grows to the bound.
+    tx = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
+    _, state = run(tx, jnp.ones((30_000, 1)))
+    updates, _ = tx.update(jnp.ones(1), state)
+    ceiling = np.sqrt((1 - 0.999) / 1e-8)
+    assert 0.99 * ceiling < updates[0] < ceiling * (1 + 1e-9)
+    assert ceiling == pytest.approx(316.2, abs=0.1)
