@@ -379,8 +379,8 @@ def scale_by_layerwise_belief(
         [0.9428085 1.2570781] 0.01012501
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
         (versions 1 to 3)
     """
     check_choice("processing", processing, ("pre", "post"))

@@ -64,7 +64,9 @@ def check_rates(b1: Any, b2: Any, eps: Any, eps_root: Any) -> None:
 def check_stacked_axes(stacked_axes: Any) -> None:
     """Raises unless it is a tree of integers of at least 0."""
     if stacked_axes is None:
-        raise ValueError("stacked_axes is None; allowed is an integer or a tree of them")
+        raise ValueError(
+            "stacked_axes is None; allowed is an integer or a tree of them"
+        )
     for n in jax.tree.leaves(stacked_axes):
         check_count("stacked_axes", n)
 
@@ -127,18 +129,19 @@ def check_params(params: Any) -> None:
 
 def check_gradients(gradients: Any, mu: Any) -> None:
     """Raises if the gradients do not fit the state, naming the first bad leaf."""
-    if jax.tree.structure(gradients) != jax.tree.structure(mu):
+    found: Any = jax.tree.structure(gradients)
+    if found != jax.tree.structure(mu):
         paths, expected = (
             [_name(p) for p, _ in jax.tree_util.tree_leaves_with_path(tree)]
             for tree in (gradients, mu)
         )
         missing = [p for p in expected if p not in paths]
         surplus = [p for p in paths if p not in expected]
-        for kind, found in (("no gradient for", missing), ("no state for", surplus)):
-            if found:
+        for kind, leaves in (("no gradient for", missing), ("no state for", surplus)):
+            if leaves:
                 raise AssertionError(
                     f"gradients do not match the optimizer state: {kind} leaf "
-                    f"'{found[0]}'"
+                    f"'{leaves[0]}'"
                 )
     # Also the structures that differ in nodes alone.
     chex.assert_trees_all_equal_structs(gradients, mu)

@@ -41,10 +41,12 @@ def layer_mean(
     x: jax.Array, stacked_axes: Any, axis_name: AxisName = None
 ) -> jax.Array:
     """As `layer_sum`, over the number of entries; 0 for an empty layer."""
+    size: Any
     if isinstance(stacked_axes, jax.Array):
         size = layer_sum(jnp.ones_like(x), stacked_axes, axis_name)
     else:
-        size = math.prod(x.shape[stacked_axes:])
+        shape: tuple[Any, ...] = x.shape[stacked_axes:]
+        size = math.prod(shape)
         size *= 1 if axis_name is None else jax.lax.psum(1, axis_name)
     return layer_sum(x, stacked_axes, axis_name) / jnp.maximum(size, 1)
 

@@ -177,8 +177,8 @@ def layerwise_projection(
         [1.4796048 1.5777944]
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
     """
     check_count("k", k)
     check_non_negative("xi", xi)
@@ -229,8 +229,8 @@ def ignore_prediction() -> optax.GradientTransformationExtraArgs:
         [ 1. -1.]
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
     """
 
     def ignore(rule: Rule, axes: Any) -> Rule:

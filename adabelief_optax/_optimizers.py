@@ -169,8 +169,8 @@ def aida(
         0.1225
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
     """
     projection = layerwise_projection(
         k, xi, stacked_axes=stacked_axes, axis_name=axis_name
@@ -252,8 +252,8 @@ def ladam(
         [-0.08485277 -0.11313703]
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
         (versions 1 to 3)
     """
     belief = scale_by_layerwise_belief(
@@ -340,8 +340,8 @@ def ladabelief(
         [-0.09428085 -0.12570782]
 
     References:
-        Zhang, Niwa, Kleijn, "On Exploiting Layerwise Gradient Statistics for
-        Effective Training of Deep Neural Networks", arXiv 2203.13273, 2022
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
         (versions 1 to 3)
     """
     belief = scale_by_layerwise_belief(

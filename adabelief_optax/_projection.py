@@ -1,8 +1,8 @@
 """The mutual projection of Aida, on two numbers a layer.
 
-A round projects g onto m and m onto g at once (Zhang, Niwa, Kleijn, "On
-Exploiting Layerwise Gradient Statistics for Effective Training of Deep Neural
-Networks", arXiv 2203.13273, published code):
+A round projects g onto m and m onto g at once (Zhang, Niwa, Kleijn, "A
+DNN Optimizer that Improves over AdaBelief by Suppression of the Adaptive
+Stepsize Range", arXiv 2203.13273, published code):
 
     g, m ← ⟨g,m⟩/(|g|²+ξ) g, ⟨g,m⟩/(|m|²+ξ) m
 

@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
-    "demo": "do these optimizers train a small image classifier as well as others?",
+    "demo": "do these optimizers train a small image classifier as well as Adam?",
     "step-time": "what does one optimizer step cost, beside optax.adam's?",
 }
 
@@ -15,9 +15,9 @@ def command_name(arguments: list[str]) -> str:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Runs a benchmark and prints its results.",
-        epilog="COMMAND --help shows the options of a command.",
+        epilog="`COMMAND --help` shows the options of a command.",
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", required=True)
     for name, question in COMMANDS.items():
         commands.add_parser(name, help=question)
     return parser.parse_args(arguments[:1]).command

@@ -56,7 +56,9 @@ def aida_loop(
             lambda e, s: b2 * s + (1 - b2) * e**2 + eps_root, error, state.nu
         )
         rate, correction = learning_rate / (1 - b1**t), 1 - b2**t
-        updates = jax.tree.map(lambda m, s: -rate * m / jnp.sqrt(s / correction), mu, nu)
+        updates = jax.tree.map(
+            lambda m, s: -rate * m / jnp.sqrt(s / correction), mu, nu
+        )
         return updates, LoopState(t, mu, nu)
 
     return optax.GradientTransformation(init, update)
@@ -85,6 +87,9 @@ CONTENDERS = {
     "ladabelief": Contender(ladabelief(RATE), 24),
     "ladam": Contender(ladam(RATE), 24),
 }
+
+
+Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
 class Runner(NamedTuple):
@@ -135,9 +140,10 @@ def jitted_step(tx: optax.GradientTransformation) -> Any:
     return jax.jit(step, donate_argnums=(0, 1))
 
 
-def start(tx: optax.GradientTransformation, params: Any, grads: Any) -> Runner:
+def start(
+    tx: optax.GradientTransformation, step: Step, params: Any, grads: Any
+) -> Runner:
     """Returns an optimizer with its own copy of the parameters."""
-    step = jitted_step(tx)
     carry = jax.tree.map(jnp.copy, params), jax.jit(tx.init)(params)
     arrays = jax.tree.leaves(carry[1])
     state_bytes = sum(

@@ -33,32 +33,21 @@ from tqdm import tqdm
 
 from adabelief_optax import adabelief, aida, ladabelief
 
-TARGET = 0.95
 BATCH, PERIOD, PERIODS = 64, 4, 4  # images, steps to an evaluation, those to an epoch
-
-
-class Method(NamedTuple):
-    """An optimizer, its fixed arguments, and the learning rates to choose from."""
-
-    label: str
-    make: Callable[..., optax.GradientTransformation]
-    fixed: dict[str, float]
-    rates: tuple[float, ...]
-    color: str  # of Okabe and Ito's palette, which colour-blind readers tell apart
-
-
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
 SGD_RATES = (1e-2, 3e-2, 1e-1, 3e-1)
 BETAS = {"b1": 0.9, "b2": 0.999}
 # AdaBelief's eps is its authors' for images, Aida's and LAdaBelief's the default.
 ADABELIEF = BETAS | {"eps": 1e-8, "eps_root": 1e-8}
 LAYERWISE = BETAS | {"eps": 0.0, "eps_root": 1e-8}
+# Label, optimizer, fixed arguments, learning rates, and a colour of Okabe and Ito's
+# palette, which colour-blind readers tell apart.
 METHODS = {
-    "sgd": Method("SGD", optax.sgd, {"momentum": 0.9}, SGD_RATES, "#000000"),
-    "adam": Method("Adam", optax.adam, BETAS | {"eps": 1e-8}, RATES, "#E69F00"),
-    "adabelief": Method("AdaBelief", adabelief, ADABELIEF, RATES, "#0072B2"),
-    "aida": Method("Aida", aida, LAYERWISE | {"k": 2}, RATES, "#D55E00"),
-    "ladabelief": Method("LAdaBelief", ladabelief, LAYERWISE, RATES, "#009E73"),
+    "sgd": ("SGD", optax.sgd, {"momentum": 0.9}, SGD_RATES, "#000000"),
+    "adam": ("Adam", optax.adam, BETAS | {"eps": 1e-8}, RATES, "#E69F00"),
+    "adabelief": ("AdaBelief", adabelief, ADABELIEF, RATES, "#0072B2"),
+    "aida": ("Aida", aida, LAYERWISE | {"k": 2}, RATES, "#D55E00"),
+    "ladabelief": ("LAdaBelief", ladabelief, LAYERWISE, RATES, "#009E73"),
 }
 
 
@@ -73,7 +62,7 @@ def load_splits() -> list[tuple[jax.Array, jax.Array]]:
 
 
 def patches(x: jax.Array, stride: int) -> jax.Array:
-    """Returns all 3×3 patches of 8×8 images; a dense layer of them is a convolution.
+    """Returns all 3x3 patches of 8x8 images; a dense layer of them is a convolution.
 
     Convolutions whose weights are under `vmap` run ten times slower on CPU.
     """
@@ -83,7 +72,7 @@ def patches(x: jax.Array, stride: int) -> jax.Array:
 
 
 class ConvNet(nnx.Module):
-    """Two convolutions and two dense layers, from 8×8 images to ten logits."""
+    """Two convolutions and two dense layers, from 8x8 images to ten logits."""
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights."""
@@ -107,17 +96,15 @@ def evaluate(params: nnx.State, images: Any, digits: Any) -> tuple[jax.Array, ..
     return losses.mean(), (logits.argmax(-1) == digits).mean()
 
 
-def train_epoch(
-    make: Callable, splits: list, rate: jax.Array, carry: tuple, key: jax.Array
-) -> tuple[tuple, tuple[jax.Array, ...]]:
+def train_epoch(make: Callable, splits: list, rate: Any, carry: Any, key: Any) -> Any:
     """Trains one network and returns its curves, one point a period."""
     (images, digits), valid, _ = splits
     tx = make(rate)
     order = jax.random.permutation(key, len(digits))[: PERIODS * PERIOD * BATCH]
+    gradient = jax.value_and_grad(evaluate, has_aux=True)
 
     def step(carry: tuple, batch: jax.Array) -> tuple[tuple, jax.Array]:
         params, state = carry
-        gradient = jax.value_and_grad(evaluate, has_aux=True)
         (loss, _), grads = gradient(params, images[batch], digits[batch])
         updates, state = tx.update(grads, state, params)
         return (optax.apply_updates(params, updates), state), loss
@@ -146,14 +133,15 @@ class Runs(NamedTuple):
         return int(np.lexsort((-loss, accuracy))[-1])
 
 
-def train(method: Method, splits: list, args: argparse.Namespace, bar: tqdm) -> Runs:
+def train(name: str, splits: list, args: argparse.Namespace, bar: tqdm) -> Runs:
     """Trains all learning rates and seeds of an optimizer under one `vmap`."""
+    _, optimizer, fixed, grid, _ = METHODS[name]
     steps = args.epochs * PERIODS * PERIOD
 
     def make(rate: Any) -> optax.GradientTransformation:
-        return method.make(optax.cosine_decay_schedule(rate, steps), **method.fixed)
+        return optimizer(optax.cosine_decay_schedule(rate, steps), **fixed)
 
-    rates = jnp.repeat(jnp.asarray(method.rates), args.seeds)
+    rates = jnp.repeat(jnp.asarray(grid), args.seeds)
     keys = jax.vmap(jax.random.key)(jnp.arange(len(rates)) % args.seeds)
     params = jax.vmap(lambda key: nnx.state(ConvNet(nnx.Rngs(key))))(keys)
     carry = params, jax.vmap(make(0.0).init)(params)
@@ -168,59 +156,49 @@ def train(method: Method, splits: list, args: argparse.Namespace, bar: tqdm) -> 
     seconds = time.perf_counter() - began
     _, test = jax.vmap(evaluate, (0, None, None))(carry[0], *splits[2])
     results = (*(np.concatenate(c, -1) for c in zip(*curves, strict=True)), test)
-    shape = len(method.rates), args.seeds, -1
+    shape = len(grid), args.seeds, -1
     return Runs(*(np.reshape(result, shape) for result in results), seconds)
 
 
-def steps_to_target(accuracy: np.ndarray) -> str:
+def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
     """Returns the median over seeds, and how many seeds got there at all."""
-    reached = accuracy >= TARGET
+    reached = accuracy >= target
     there = reached.any(-1)
     steps = np.where(there, PERIOD * (reached.argmax(-1) + 1.0), np.inf)
     return f"{np.median(steps):.0f} ({there.sum()} of {len(there)})"
 
 
-def print_setting(splits: list, names: list[str]) -> None:
-    """Prints the data, the machine and every optimizer's arguments."""
-    sizes = "{} for training, {} for validation, {} for test".format(
-        *(len(digits) for _, digits in splits)
-    )
-    device = jax.devices()[0].device_kind
-    print(
-        f"{__doc__}\n{sizes}; {device}, {os.cpu_count()} cores, JAX {jax.__version__}"
-    )
-    for label, _, fixed, rates, _ in map(METHODS.get, names):
-        arguments = " ".join(f"{key}={value:g}" for key, value in fixed.items())
-        print(f"{label:<11}{arguments:<40}  rates", *rates)
-
-
 def print_results(results: dict[str, Runs]) -> None:
-    """Prints one line per optimizer."""
-    row = "{:<11}{:>10}{:>16}{:>16}{:>9}   {}".format
-    head = ("optimizer", "rate", "test %", "steps to 95 %", "seconds")
-    print("\n" + row(*head, "validation % of every rate"))
+    """Prints one line per optimizer, then the arguments and grid of each."""
+    row = "{:<11}{:>10}{:>16}{:>17}{:>9}".format
+    print("\n" + row("optimizer", "rate", "test %", "steps to 95 %", "seconds"))
     for name, runs in results.items():
         label, _, _, rates, _ = METHODS[name]
         edge = "edge " if runs.best in (0, len(rates) - 1) else ""
         test = 100 * runs.test_accuracy[runs.best]
         spread = f"{test.mean():.2f} ± {test.std(ddof=1):.2f}"
         steps = steps_to_target(runs.valid_accuracy[runs.best])
-        grid = 100 * runs.valid_accuracy[..., -1].mean(1)
         cells = (f"{edge}{rates[runs.best]:g}", spread, steps, f"{runs.seconds:.1f}")
-        print(row(label, *cells, " ".join(f"{mean:.2f}" for mean in grid)))
+        print(row(label, *cells))
+    print("\noptimizer  rate: mean final validation accuracy in %; other arguments")
+    for name, runs in results.items():
+        label, _, fixed, rates, _ = METHODS[name]
+        means = zip(rates, 100 * runs.valid_accuracy[..., -1].mean(1), strict=True)
+        grid = ", ".join(f"{rate:>5g}: {mean:5.2f}" for rate, mean in means)
+        print(f"{label:<11}{grid}; ", *(f"{k}={v:g}" for k, v in fixed.items()))
 
 
 def save_picture(results: dict[str, Runs], path: Path) -> None:
     """Draws the mean over seeds as a line and their range as a band."""
     figure = Figure(figsize=(10, 6), layout="constrained")
-    figure.suptitle("8×8 digits, small convolutional network: mean and range of seeds")
+    figure.suptitle("A small convolutional network on 8x8 digits: mean, range of seeds")
     left, right = figure.subplots(1, 2)
     for name, runs in results.items():
         label, _, _, rates, color = METHODS[name]
         tried = ", ".join(f"{rate:g}" for rate in rates)
         label = f"{label}: {rates[runs.best]:g} of {tried}"
-        accuracy = 100 * runs.valid_accuracy[runs.best]
-        for axes, curves in ((left, runs.train_loss[runs.best]), (right, accuracy)):
+        percent = 100 * runs.valid_accuracy[runs.best]
+        for axes, curves in ((left, runs.train_loss[runs.best]), (right, percent)):
             steps = PERIOD * np.arange(1, curves.shape[-1] + 1)
             limits = curves.min(0), curves.max(0)
             axes.fill_between(steps, *limits, color=color, alpha=0.12, linewidth=0)
@@ -228,40 +206,35 @@ def save_picture(results: dict[str, Runs], path: Path) -> None:
             axes.set_xlabel("training step")
             axes.grid(alpha=0.3)
     left.set(yscale="log", ylabel="training loss (cross entropy)")
-    learned = right.get_ylim()[1] > 90
-    right.set(ylabel="validation accuracy (%)", ylim=(90, 100) if learned else (0, 100))
-    right.axhline(100 * TARGET, color="gray", linestyle=":")
-    legend = {"loc": "outside lower center", "ncols": 2}
-    legend["title"] = "learning rate, chosen by validation accuracy"
-    figure.legend(*left.get_legend_handles_labels(), **legend)
+    lowest = 90 if right.get_ylim()[1] > 95 else 0
+    right.set(ylabel="validation accuracy (%)", ylim=(lowest, 100))
+    handles = left.get_legend_handles_labels()
+    title = "learning rate, chosen by validation accuracy"
+    figure.legend(*handles, title=title, loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=150)
 
 
-def allowed(words: str, convert: Callable, check: Callable) -> Callable[[str], Any]:
-    """Returns an argparse type whose error says what is allowed."""
-
-    def parse(text: str) -> Any:
-        with suppress(ValueError):
-            if check(value := convert(text)):
-                return value
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed is {words}")
-
-    return parse
+def allowed(words: str, convert: Callable, check: Callable, text: str) -> Any:
+    """An argparse type, given all but the text, whose error says what is allowed."""
+    with suppress(ValueError):
+        if check(value := convert(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r}; allowed is {words}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
-    add = parser.add_argument
-    positive = allowed("an integer >= 1", int, lambda n: n >= 1)
-    several = allowed("an integer >= 2", int, lambda n: n >= 2)
-    listed = f"a list with commas of {', '.join(METHODS)}"
-    methods = allowed(listed, lambda text: text.split(","), METHODS.keys().__ge__)
-    folder = allowed("a folder", Path, lambda path: not path.is_file())
-    add("--epochs", type=positive, default=15, help="of 16 steps; default %(default)s")
-    add("--seeds", type=several, default=5, help="at least 2; default %(default)s")
-    add("--optimizers", type=methods, default=",".join(METHODS), help=listed)
+    add, known = parser.add_argument, METHODS.keys()
+    epochs = partial(allowed, "an integer >= 1", int, lambda n: n >= 1)
+    seeds = partial(allowed, "an integer >= 2", int, lambda n: n >= 2)
+    words = f"one or more of {','.join(METHODS)}, with commas"
+    names = partial(allowed, words, lambda t: t.split(","), lambda t: known >= set(t))
+    folder = partial(allowed, "a folder, not a file", Path, lambda p: not p.is_file())
+    add("--epochs", type=epochs, default=15, help="of 16 steps; default %(default)s")
+    add("--seeds", type=seeds, default=5, help="at least 2; default %(default)s")
+    add("--optimizers", type=names, default=",".join(METHODS), help=words)
     add("--out", type=folder, default="demo-output", help="folder of the picture")
-    add("--smoke", action="store_true", help="only one epoch and two seeds, as a test")
+    add("--smoke", action="store_true", help="one epoch and two seeds, for a test")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -269,13 +242,14 @@ def run(args: argparse.Namespace) -> None:
     if args.smoke:
         args.epochs, args.seeds = 1, 2
     args.out.mkdir(parents=True, exist_ok=True)
-    picture = args.out / "learning-curves.png"
-    splits, results = load_splits(), {}
-    print_setting(splits, args.optimizers)
+    splits, results, picture = load_splits(), {}, args.out / "learning-curves.png"
+    sizes = "{} images train, {} validate, {} test".format(*(len(d) for _, d in splits))
+    device = f"{jax.devices()[0].device_kind} with {os.cpu_count()} cores"
+    print(f"{__doc__}\n{sizes}; JAX {jax.__version__}, {device}", flush=True)
     with tqdm(total=args.epochs * len(args.optimizers), unit="epoch") as bar:
         for name in args.optimizers:
-            bar.set_description(METHODS[name].label)
-            results[name] = train(METHODS[name], splits, args, bar)
+            bar.set_description(METHODS[name][0])
+            results[name] = train(name, splits, args, bar)
     print_results(results)
     save_picture(results, picture)
     print(f"\nsaved {picture}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.contenders import Runner, jitted_step
+from benchmarks.contenders import Runner, Step, jitted_step
 
 WARM_UP = 2  # rounds
 # On an accelerator the next steps are issued while one runs, which hides the cost of
@@ -23,21 +23,26 @@ def on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def compile_seconds(
+def compile_steps(
     txs: dict[str, optax.GradientTransformation], shapes: Any, rounds: int
-) -> Samples:
-    """Compiles every step once a round, each time from empty caches."""
-    history = []
+) -> tuple[Samples, dict[str, Step]]:
+    """Compiles every step once a round, each time from empty caches.
+
+    Returns:
+        The seconds of tracing, lowering and compiling, and the last round's steps.
+    """
+    history, steps = [], {}
     for _ in range(rounds):
         seconds = {}
         for name, tx in txs.items():
             arguments = shapes, jax.eval_shape(tx.init, shapes), shapes
             jax.clear_caches()
             began = time.perf_counter()
-            jitted_step(tx).lower(*arguments).compile()
+            steps[name] = jitted_step(tx).lower(*arguments).compile()
             seconds[name] = time.perf_counter() - began
         history.append(seconds)
-    return {name: np.array([seconds[name] for seconds in history]) for name in txs}
+    samples = {name: np.array([seconds[name] for seconds in history]) for name in txs}
+    return samples, steps
 
 
 def timed_step(runner: Runner) -> tuple[float, float]:

@@ -37,7 +37,9 @@ def state_bytes(optimizer: Any) -> int:
     """Returns the bytes of an optimizer's tensors, without the step count."""
     states = optimizer.state_dict()["state"].values()
     entries = [item for state in states for item in state.items()]
-    return sum(x.nbytes for name, x in entries if name != "step" and hasattr(x, "nbytes"))
+    return sum(
+        x.nbytes for name, x in entries if name != "step" and hasattr(x, "nbytes")
+    )
 
 
 def start(name: str, shapes: list[Any]) -> Runner | None:
@@ -45,7 +47,7 @@ def start(name: str, shapes: list[Any]) -> Runner | None:
     try:
         import torch
 
-        make = pkgutil.resolve_name(name)
+        make = pkgutil.resolve_name(":".join(name.rsplit(".", 1)))
     except (ImportError, AttributeError):
         return None
     if device() == "cuda" and not torch.cuda.is_available():

@@ -1,5 +1,7 @@
 """Does wrong input end in an error that names it?"""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +12,12 @@ import adabelief_optax as ao
 from tests.methods import FAMILY
 
 TRANSFORMATIONS = {
-    "scale_by_belief": lambda **k: ao.scale_by_belief(**k),
-    "scale_by_layerwise_belief": lambda **k: ao.scale_by_layerwise_belief(**k),
-    **{n: (lambda f: lambda **k: f(1e-3, **k))(f) for n, f in FAMILY.items()},
+    "scale_by_belief": ao.scale_by_belief,
+    "scale_by_layerwise_belief": ao.scale_by_layerwise_belief,
+    **{
+        name: functools.partial(factory, learning_rate=1e-3)
+        for name, factory in FAMILY.items()
+    },
 }
 every_one = pytest.mark.parametrize(
     "factory", TRANSFORMATIONS.values(), ids=list(TRANSFORMATIONS)
@@ -100,7 +105,8 @@ def test_xi(value):
 
 
 @pytest.mark.parametrize(
-    "factory", [ao.ladam, ao.ladabelief, lambda lr, **k: ao.scale_by_layerwise_belief(**k)]
+    "factory",
+    [ao.ladam, ao.ladabelief, lambda lr, **k: ao.scale_by_layerwise_belief(**k)],
 )
 def test_processing(factory):
     with pytest.raises(ValueError, match=r"processing is 'mid'.*pre.*post"):

@@ -35,8 +35,9 @@ def test_aida_is_a_plain_chain():
 def test_the_mark_touches_no_numbers(where):
     links = [ao.layerwise_projection(), belief()]
     links.insert(where, optax.clip_by_global_norm(0.5))  # before or after the mark
-    plain = optax.chain(optax.clip_by_global_norm(0.5), ao.layerwise_projection(),
-                        belief())
+    plain = optax.chain(
+        optax.clip_by_global_norm(0.5), ao.layerwise_projection(), belief()
+    )
     actual, _ = train(optax.chain(*links), params_like())
     assert_close(actual, train(plain, params_like())[0])
 
@@ -200,8 +201,10 @@ def test_marks_that_exclude_each_other():
     with pytest.raises(ValueError, match="layerwise_projection"):
         ignore.update(project.update(g, none)[0], none)
     twice = ignore.update(ignore.update(g, none)[0], none)[0]
-    assert_close(belief().update(twice, belief().init(g))[0],
-                 belief().update(ignore.update(g, none)[0], belief().init(g))[0])
+    assert_close(
+        belief().update(twice, belief().init(g))[0],
+        belief().update(ignore.update(g, none)[0], belief().init(g))[0],
+    )
     stacked = ao.layerwise_projection(stacked_axes=1)
     with pytest.raises(ValueError, match="stacked_axes"):
         stacked.update(project.update(g, none)[0], none)

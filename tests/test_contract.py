@@ -12,9 +12,7 @@ from tests.conftest import float64
 from tests.methods import EXACT, FAMILY, METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
-every_method = pytest.mark.parametrize(
-    "factory", METHODS.values(), ids=list(METHODS)
-)
+every_method = pytest.mark.parametrize("factory", METHODS.values(), ids=list(METHODS))
 every_exact_method = pytest.mark.parametrize("factory", EXACT.values(), ids=list(EXACT))
 every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=list(FAMILY))
 LOW = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
@@ -54,7 +52,9 @@ def assert_close(a, b, rtol=1e-5):
     """Equal structures, and leaves equal to a few roundings of float32."""
     assert jax.tree.structure(a) == jax.tree.structure(b)
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = (np.asarray(v).astype(np.promote_types(v.dtype, np.float64)) for v in (x, y))
+        x, y = (
+            np.asarray(v).astype(np.promote_types(v.dtype, np.float64)) for v in (x, y)
+        )
         np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * 1e-2)
 
 
@@ -180,7 +180,7 @@ def test_vmap_over_learning_rate_and_decay_rates(factory):
 
     def two_steps(*hyperparameters):
         tx = factory(**dict(zip(names, hyperparameters, strict=True)))
-        updates, state = tx.update(g, tx.init(params), params)
+        _, state = tx.update(g, tx.init(params), params)
         return tx.update(g, state, params)[0]
 
     batched = jax.vmap(two_steps)(*values)
@@ -272,8 +272,14 @@ def test_state_allocates_nothing_for_options_that_are_off(factory):
         lambda tx: optax.contrib.schedule_free(tx, 1e-2),
         lambda tx: optax.contrib.mechanize(tx),
     ],
-    ids=["MultiSteps", "apply_if_finite", "masked", "partition", "schedule_free",
-         "mechanize"],
+    ids=[
+        "MultiSteps",
+        "apply_if_finite",
+        "masked",
+        "partition",
+        "schedule_free",
+        "mechanize",
+    ],
 )
 def test_wrappers(factory, wrap):
     tx = wrap(factory(1e-2, weight_decay=1e-3))

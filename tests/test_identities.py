@@ -47,7 +47,9 @@ def test_drop_in_for_optax(nesterov):
     theirs, reference = run(optax.adabelief(1e-3, nesterov=nesterov), gradients)
     assert_close(ours, theirs, 2e-6)
     for field in ("count", "mu", "nu"):
-        assert_close(optax.tree.get(state, field), optax.tree.get(reference, field), 2e-6)
+        assert_close(
+            optax.tree.get(state, field), optax.tree.get(reference, field), 2e-6
+        )
 
 
 def test_state_of_optax_goes_on():
@@ -201,7 +203,10 @@ def test_entries_as_layers_are_elementwise(processing):
 
 def test_amsgrad_is_plain_while_s_grows():
     gradients = jax.tree.map(
-        lambda g: (1 + abs(g)) * 2.0 ** jnp.arange(30).reshape((30,) + (1,) * (g.ndim - 1)), grads()
+        lambda g: (
+            (1 + abs(g)) * 2.0 ** jnp.arange(30).reshape((30,) + (1,) * (g.ndim - 1))
+        ),
+        grads(),
     )
     a, _ = run(ao.adabelief(0.1, amsgrad=True), gradients)
     b, _ = run(ao.adabelief(0.1), gradients)

@@ -41,7 +41,7 @@ def test_float16_noise(factory):
     def gradient(i):
         return jax.random.normal(jax.random.key(i), (64,), jnp.float16) * 1e4
 
-    state, finite = run(factory(1e-3), gradient, 500, params)
+    _, finite = run(factory(1e-3), gradient, 500, params)
     assert finite.all()
 
 

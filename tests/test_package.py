@@ -34,7 +34,13 @@ def imported_packages(source):
 def test_imports(path):
     for name in imported_packages(path.read_text()):
         top = name.split(".")[0]
-        assert top in {"jax", "optax", "chex", "adabelief_optax", *sys.stdlib_module_names}
+        assert top in {
+            "jax",
+            "optax",
+            "chex",
+            "adabelief_optax",
+            *sys.stdlib_module_names,
+        }
         assert "_src" not in name
 
 
@@ -56,8 +62,9 @@ def test_import_is_silent_and_light():
 
 def test_the_check_of_silence_can_fail():
     code = "import sys, warnings; warnings.warn('x')"
-    run = subprocess.run([sys.executable, "-W", "error", "-c", code],
-                         capture_output=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, check=False
+    )
     assert run.returncode != 0
 
 
@@ -66,14 +73,17 @@ def test_positional_order_is_that_of_optax(name):
     ours = inspect.signature(getattr(ao, name)).parameters
     theirs = inspect.signature(optax.adabelief).parameters
     positional = [
-        n for n, p in theirs.items() if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        n
+        for n, p in theirs.items()
+        if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     ]
     assert list(ours)[: len(positional)] == positional
     assert ours["learning_rate"].annotation == optax.ScalarOrSchedule
     assert ours["weight_decay"].annotation == optax.ScalarOrSchedule
     keyword_only = inspect.Parameter.KEYWORD_ONLY
     assert all(
-        ours[n].kind is keyword_only for n in ("decay", "amsgrad", "mu_dtype", "rectify")
+        ours[n].kind is keyword_only
+        for n in ("decay", "amsgrad", "mu_dtype", "rectify")
     )
 
 
@@ -84,12 +94,24 @@ def test_defaults():
     names = ("b1", "b2", "eps", "eps_root", "rectify", "decay", "degenerate_to_sgd")
     # adabelief-pytorch 0.2.1 and Optax, but for rectify, where they differ.
     assert defaults(ao.adabelief, *names) == [
-        0.9, 0.999, 1e-16, 1e-16, False, "decoupled", True,
+        0.9,
+        0.999,
+        1e-16,
+        1e-16,
+        False,
+        "decoupled",
+        True,
     ]
     # The authors' Aida, but for decay, which is coupled there.
     for f in (ao.aida, ao.ladam, ao.ladabelief):
         assert defaults(f, *names) == [
-            0.9, 0.999, 0.0, 1e-8, False, "decoupled", True,
+            0.9,
+            0.999,
+            0.0,
+            1e-8,
+            False,
+            "decoupled",
+            True,
         ]
         assert defaults(f, "stacked_axes") == [0]
     assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
@@ -100,7 +122,11 @@ def test_recommended():
         assert arguments["eps"] == arguments["eps_root"], task
         ao.adabelief(**arguments)
     cifar = dict(ao.RECOMMENDED["cifar"])
-    assert (cifar["learning_rate"], cifar["eps"], cifar["decay"]) == (1e-3, 1e-8, "coupled")
+    assert (cifar["learning_rate"], cifar["eps"], cifar["decay"]) == (
+        1e-3,
+        1e-8,
+        "coupled",
+    )
     with pytest.raises(TypeError):
         ao.RECOMMENDED["cifar"] = {}
 
@@ -118,7 +144,9 @@ def test_docstrings_name_what_a_user_needs(name):
 
 
 def python_blocks(path):
-    return re.findall(r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```python\n(.*?)^```", path.read_text(), re.DOTALL | re.MULTILINE
+    )
 
 
 README = python_blocks(ROOT / "README.md")
@@ -134,6 +162,7 @@ def test_readme_code_runs(code):
 
 
 def test_readme_names_files_that_exist():
-    for path in re.findall(r"`([\w./-]+/[\w.-]+\.(?:py|md|json|png))`",
-                           (ROOT / "README.md").read_text()):
+    for path in re.findall(
+        r"`([\w./-]+/[\w.-]+\.(?:py|md|json|png))`", (ROOT / "README.md").read_text()
+    ):
         assert (ROOT / path).exists(), path
