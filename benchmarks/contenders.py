@@ -101,7 +101,7 @@ class Runner(NamedTuple):
 
 
 def transformer(parameters: int, width: int) -> dict[str, Any]:
-    """Returns the shapes of an embedding and of as many blocks as it takes."""
+    """Returns the shapes of an embedding and, for the rest, of whole blocks."""
     block = {
         "attention_norm": (width,),
         "attention_in": (width, 3 * width),
@@ -112,7 +112,7 @@ def transformer(parameters: int, width: int) -> dict[str, Any]:
         "mlp_out": (4 * width, width),
     }
     missing = parameters - VOCABULARY * width
-    count = max(1, math.ceil(missing / sum(map(math.prod, block.values()))))
+    count = max(0, math.ceil(missing / sum(map(math.prod, block.values()))))
     shapes = {"embedding": (VOCABULARY, width), "blocks": [block] * count}
     return jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),

@@ -25,7 +25,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from jax import lax
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -35,15 +34,14 @@ from adabelief_optax import adabelief, aida, ladabelief
 
 BATCH, PERIOD, PERIODS = 64, 4, 4  # images, steps to an evaluation, those to an epoch
 RATES = (1e-3, 3e-3, 1e-2, 3e-2)
-SGD_RATES = (1e-2, 3e-2, 1e-1, 3e-1)
 BETAS = {"b1": 0.9, "b2": 0.999}
 # AdaBelief's eps is its authors' for images, Aida's and LAdaBelief's the default.
 ADABELIEF = BETAS | {"eps": 1e-8, "eps_root": 1e-8}
 LAYERWISE = BETAS | {"eps": 0.0, "eps_root": 1e-8}
-# Label, optimizer, fixed arguments, learning rates, and a colour of Okabe and Ito's
-# palette, which colour-blind readers tell apart.
+# Label, optimizer, arguments, learning rates, and a colour that colour-blind people
+# can tell from the others (Okabe and Ito's palette).
 METHODS = {
-    "sgd": ("SGD", optax.sgd, {"momentum": 0.9}, SGD_RATES, "#000000"),
+    "sgd": ("SGD", optax.sgd, {"momentum": 0.9}, (0.01, 0.03, 0.1, 0.3), "#000000"),
     "adam": ("Adam", optax.adam, BETAS | {"eps": 1e-8}, RATES, "#E69F00"),
     "adabelief": ("AdaBelief", adabelief, ADABELIEF, RATES, "#0072B2"),
     "aida": ("Aida", aida, LAYERWISE | {"k": 2}, RATES, "#D55E00"),
@@ -62,10 +60,8 @@ def load_splits() -> list[tuple[jax.Array, jax.Array]]:
 
 
 def patches(x: jax.Array, stride: int) -> jax.Array:
-    """Returns all 3x3 patches of 8x8 images; a dense layer of them is a convolution.
-
-    Convolutions whose weights are under `vmap` run ten times slower on CPU.
-    """
+    """Returns 3x3 patches of 8x8 images: a dense layer on them is a convolution."""
+    # Convolutions proper, with their weights under `vmap`, are ten times slower on CPU.
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     shifts = [x[:, i : i + 8 : stride, j : j + 8 : stride] for i, j in np.ndindex(3, 3)]
     return jnp.concatenate(shifts, -1)
@@ -110,10 +106,10 @@ def train_epoch(make: Callable, splits: list, rate: Any, carry: Any, key: Any) -
         return (optax.apply_updates(params, updates), state), loss
 
     def period(carry: tuple, batches: jax.Array) -> tuple[tuple, tuple]:
-        carry, losses = lax.scan(step, carry, batches)
+        carry, losses = jax.lax.scan(step, carry, batches)
         return carry, (losses.mean(), *evaluate(carry[0], *valid))
 
-    return lax.scan(period, carry, order.reshape(PERIODS, PERIOD, BATCH))
+    return jax.lax.scan(period, carry, order.reshape(PERIODS, PERIOD, BATCH))
 
 
 class Runs(NamedTuple):
@@ -163,9 +159,8 @@ def train(name: str, splits: list, args: argparse.Namespace, bar: tqdm) -> Runs:
 def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
     """Returns the median over seeds, and how many seeds got there at all."""
     reached = accuracy >= target
-    there = reached.any(-1)
-    steps = np.where(there, PERIOD * (reached.argmax(-1) + 1.0), np.inf)
-    return f"{np.median(steps):.0f} ({there.sum()} of {len(there)})"
+    steps = PERIOD * np.where(reached.any(-1), reached.argmax(-1) + 1.0, np.inf)
+    return f"{np.median(steps):.0f} ({np.isfinite(steps).sum()} of {len(steps)})"
 
 
 def print_results(results: dict[str, Runs]) -> None:
@@ -195,14 +190,12 @@ def save_picture(results: dict[str, Runs], path: Path) -> None:
     left, right = figure.subplots(1, 2)
     for name, runs in results.items():
         label, _, _, rates, color = METHODS[name]
-        tried = ", ".join(f"{rate:g}" for rate in rates)
-        label = f"{label}: {rates[runs.best]:g} of {tried}"
+        label = f"{label}: {rates[runs.best]} of {', '.join(map(str, rates))}"
         percent = 100 * runs.valid_accuracy[runs.best]
-        for axes, curves in ((left, runs.train_loss[runs.best]), (right, percent)):
-            steps = PERIOD * np.arange(1, curves.shape[-1] + 1)
-            limits = curves.min(0), curves.max(0)
-            axes.fill_between(steps, *limits, color=color, alpha=0.12, linewidth=0)
-            axes.plot(steps, curves.mean(0), color=color, label=label)
+        for axes, y in ((left, runs.train_loss[runs.best]), (right, percent)):
+            x = PERIOD * np.arange(1, y.shape[-1] + 1)
+            axes.fill_between(x, y.min(0), y.max(0), color=color, alpha=0.12, lw=0)
+            axes.plot(x, y.mean(0), color=color, label=label)
             axes.set_xlabel("training step")
             axes.grid(alpha=0.3)
     left.set(yscale="log", ylabel="training loss (cross entropy)")
@@ -244,8 +237,8 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     splits, results, picture = load_splits(), {}, args.out / "learning-curves.png"
     sizes = "{} images train, {} validate, {} test".format(*(len(d) for _, d in splits))
-    device = f"{jax.devices()[0].device_kind} with {os.cpu_count()} cores"
-    print(f"{__doc__}\n{sizes}; JAX {jax.__version__}, {device}", flush=True)
+    machine = f"{jax.default_backend()}, {os.cpu_count()} cores"
+    print(f"{__doc__}\n{sizes}; JAX {jax.__version__}, {machine}", flush=True)
     with tqdm(total=args.epochs * len(args.optimizers), unit="epoch") as bar:
         for name in args.optimizers:
             bar.set_description(METHODS[name][0])
@@ -256,6 +249,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo")
     add_arguments(parser)
     run(parser.parse_args())

@@ -223,8 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parameters",
         type=integer,
         default=30_000_000,
-        help="at least so many: as many blocks as it takes, at least one "
-        "(default %(default)s)",
+        help="at least so many, in whole blocks (default %(default)s)",
     )
     parser.add_argument(
         "--width", type=integer, default=512, help="of the model (default %(default)s)"
