@@ -57,7 +57,9 @@ from adabelief_optax._moments import (
     widen,
     zeros_per_layer,
 )
+from adabelief_optax._order import map_in_order
 from adabelief_optax._rectify import rectified
+from adabelief_optax._residual import Rule
 
 
 class ScaleByBeliefState(NamedTuple):
@@ -78,15 +80,22 @@ class ScaleByBeliefState(NamedTuple):
 
 
 class _Layerwise(NamedTuple):
-    """What the layerwise methods change in the engine, all of it on trees."""
+    """What the layerwise methods change in the engine.
+
+    Attributes:
+        init_nu: (parameters, nu_dtype) -> s at the start.
+        mean_square: (e, s) -> S(|e|²) of one leaf, in the shape of s.
+        mean_stepsizes: tree of √d̂ + eps -> the same, averaged over layers.
+    """
 
     init_nu: Callable[[optax.Params, Any], optax.Updates]
-    mean_squares: Callable[[Any, Any], Any]
+    mean_square: Callable[[jax.Array, jax.Array], jax.Array]
     mean_stepsizes: Callable[[Any], Any]
 
 
-def _identity(tree: Any, *_: Any) -> Any:
-    return tree
+def _square(e: jax.Array, s: jax.Array) -> jax.Array:
+    del s
+    return abs_sq(e)
 
 
 def _zeros_like_params(params: optax.Params, dtype: Any) -> optax.Updates:
@@ -95,7 +104,7 @@ def _zeros_like_params(params: optax.Params, dtype: Any) -> optax.Updates:
     )
 
 
-_ELEMENTWISE = _Layerwise(_zeros_like_params, _identity, _identity)
+_ELEMENTWISE = _Layerwise(_zeros_like_params, _square, lambda tree: tree)
 
 
 def _pre_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
@@ -108,12 +117,10 @@ def _pre_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
             params,
         )
 
-    def mean_squares(squares: Any, nu: Any) -> Any:
-        return jax.tree.map(
-            lambda x, s: layer_mean(x, s.ndim, axis_name).reshape(s.shape), squares, nu
-        )
+    def mean_square(e: jax.Array, s: jax.Array) -> jax.Array:
+        return layer_mean(abs_sq(e), s.ndim, axis_name).reshape(s.shape)
 
-    return _Layerwise(init_nu, mean_squares, _identity)
+    return _Layerwise(init_nu, mean_square, lambda tree: tree)
 
 
 def _post_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
@@ -124,7 +131,7 @@ def _post_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
             lambda n, v: 1 / layer_mean(1 / v, n, axis_name), stacked_axes, denominators
         )
 
-    return _Layerwise(_zeros_like_params, _identity, mean_stepsizes)
+    return _Layerwise(_zeros_like_params, _square, mean_stepsizes)
 
 
 def _belief(
@@ -174,12 +181,12 @@ def _belief(
         t = optax.safe_increment(state.count)
         g = jax.tree.map(widen, gradients)
 
-        m = jax.tree.map(lambda g, m: ema(b1, g, m), g, state.mu)
-        e = jax.tree.map(lambda rule, g, m: rule(g, m), rules, g, m)
-        squares = layerwise.mean_squares(jax.tree.map(abs_sq, e), state.nu)
-        s = jax.tree.map(
-            lambda x, s: second_moment(b2, x, s, eps_root), squares, state.nu
-        )
+        def moments(m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule) -> Any:
+            m = ema(b1, g, m)
+            e = rule(g, m)
+            return m, second_moment(b2, layerwise.mean_square(e, s), s, eps_root)
+
+        m, s = map_in_order(moments, state.mu, state.nu, g, rules)
         d = jax.tree.map(jnp.maximum, s, state.nu_max) if amsgrad else s
 
         m_hat = jax.tree.map(lambda m: correct(m, bias(b1, t)), m)

@@ -24,32 +24,42 @@ _WORTH_WAITING = 2**16
 
 def map_in_order(
     f: Callable[..., tuple[jax.Array, jax.Array]],
-    gradients: chex.ArrayTree,
+    mu: chex.ArrayTree,
     *rest: chex.ArrayTree,
 ) -> tuple[Any, Any]:
-    """As `jax.tree.map`, of an f that returns a pair, whose second is s ≥ 0."""
-    leaves, treedef = jax.tree.flatten(gradients)
-    one_cpu = _one_cpu(leaves)
+    """Maps f(m, …) over the leaves of trees, as `jax.tree.map` does.
+
+    Args:
+        f: returns the new m and s of a leaf.
+        mu: the averages; it is m that waits for the s of the leaf before.
+        *rest: trees of the same structure.
+
+    Returns:
+        The trees of the new m and of the new s.
+    """
+    treedef: Any = jax.tree.structure(mu)
+    leaves = zip(*map(treedef.flatten_up_to, (mu, *rest)), strict=True)
+    zero = _zero_that_waits(mu)
     pairs: list[tuple[jax.Array, jax.Array]] = []
     previous = None
-    for g, *others in zip(leaves, *map(treedef.flatten_up_to, rest), strict=True):
-        large = one_cpu is not None and g.size >= _WORTH_WAITING
+    for m, *others in leaves:
+        large = m.size >= _WORTH_WAITING
         if large and previous is not None:
-            first = jax.lax.stop_gradient(previous[(0,) * previous.ndim])
-            g = g + jnp.where(first < -1, one_cpu, 0.0).astype(g.dtype)
-        pairs.append(f(g, *others))
+            m = m + zero(previous).astype(m.dtype)
+        pairs.append(f(m, *others))
         if large:
             previous = pairs[-1][1]
-    return tuple(treedef.unflatten(tree) for tree in zip(*pairs, strict=True)) or (
-        treedef.unflatten([]),
-    ) * 2
+    firsts, seconds = zip(*pairs, strict=True) if pairs else ((), ())
+    return treedef.unflatten(firsts), treedef.unflatten(seconds)
 
 
-def _one_cpu(leaves: list[jax.Array]) -> jax.Array | None:
-    """Returns 1 where this runs on one CPU, 0 elsewhere; None if surely elsewhere."""
-    traced = any(isinstance(x, jax.core.Tracer) for x in leaves)
+def _zero_that_waits(mu: chex.ArrayTree) -> Callable[[jax.Array], jax.Array]:
+    traced = any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(mu))
     if not traced or jax.device_count() > 1:
-        return None
-    return jax.lax.platform_dependent(
-        cpu=lambda: jnp.float32(1), default=lambda: jnp.float32(0)
+        return lambda s: jnp.zeros([])
+    one_on_cpu = jax.lax.platform_dependent(
+        cpu=lambda: jnp.ones([]), default=lambda: jnp.zeros([])
+    )
+    return lambda s: jnp.where(
+        jax.lax.stop_gradient(s[(0,) * s.ndim]) < -1, one_on_cpu, 0.0
     )

@@ -47,6 +47,7 @@ step: `update` and `apply_updates` in one jitted call, parameters and state dona
 compile: tracing, lowering and XLA's compilation of that call, from empty caches,
     rounds: {compilations}.
 state: bytes a parameter, the step count left out.
+PyTorch's optimizers run `step()`, with gradients in place and nothing compiled.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
 others have k=2, and aida-loop is Aida as published, K rounds of projections.
 """
@@ -183,7 +184,7 @@ def print_remarks(results: dict[str, Any], args: argparse.Namespace) -> None:
         print(f"step of {pair}: {spread(ratio)}")
     print(REMARKS.format(steps=args.steps, compilations=args.compilations))
     if left_out := set(args.optimizers) - results["optimizers"].keys():
-        print("left out, for want of a package:", ", ".join(sorted(left_out)))
+        print("left out, not installed for this device:", ", ".join(sorted(left_out)))
     if (bandwidth := results["copy_bytes_per_second"]) is None:
         return
     print(GPU_REMARKS.format(terabytes=bandwidth / 1e12, at_once=STEPS_AT_ONCE))
@@ -248,7 +249,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME,NAME",
     )
     parser.add_argument("--json", type=json_path, help="write all numbers to this file")
-    parser.add_argument("--smoke", action="store_true", help="as small as can be")
+    parser.add_argument(
+        "--smoke", action="store_true", help="as small as can be, for a test"
+    )
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,15 +19,6 @@ PEERS: dict[str, tuple[dict[str, Any], int]] = {
 }
 
 
-def version() -> str | None:
-    """Returns the version of PyTorch, or None where there is none."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    return torch.__version__
-
-
 def device() -> str:
     """Returns PyTorch's name for the kind of device that JAX runs on."""
     return "cpu" if jax.default_backend() == "cpu" else "cuda"

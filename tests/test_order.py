@@ -1,0 +1,66 @@
+"""Do leaves wait for one another on one CPU, and change no number by it?"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# The other tests run on two devices, where nothing waits.
+SCRIPT = """
+import jax, jax.numpy as jnp, numpy as np, optax
+import adabelief_optax as ao
+
+assert jax.device_count() == {devices}
+params = {{"a": jnp.ones((300, 300)), "b": jnp.ones(7), "c": jnp.ones((400, 200))}}
+g = {{k: jax.random.normal(jax.random.key(i), p.shape)
+      for i, (k, p) in enumerate(params.items())}}
+
+
+def two_steps(g, lr, tx=ao.aida):
+    tx = tx(lr)
+    _, state = tx.update(g, tx.init(params))
+    return tx.update(g, state)[0]
+
+
+# Nothing waits outside jit, so that is what it must equal.
+for tx in (ao.adabelief, ao.aida, ao.ladabelief):
+    plain = two_steps(g, 0.1, tx)
+    jitted = jax.jit(lambda g: two_steps(g, 0.1, tx))(g)
+    batched = jax.vmap(lambda lr: two_steps(g, lr, tx))(jnp.array([0.1, 1.0]))
+    for k in g:
+        np.testing.assert_allclose(jitted[k], plain[k], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(batched[k][0], plain[k], rtol=1e-4, atol=1e-6)
+
+# What is not finite stays in its leaf.
+bad = dict(g, a=jnp.full_like(g["a"], jnp.nan))
+assert np.isfinite(jax.jit(lambda g: two_steps(g, 0.1))(bad)["c"]).all()
+
+# Nor does a derivative pass from leaf to leaf.
+def loss(g):
+    return jnp.sum(two_steps(g, 0.1, ao.adabelief)["c"] ** 2)
+assert np.all(jax.jit(jax.grad(loss))(g)["a"] == 0)
+
+tx = ao.adabelief(0.1)
+jaxpr = str(jax.make_jaxpr(tx.update)(g, tx.init(params)))
+print("waits" if jaxpr.count(" -1.0:f32[]") == 1 else "does not wait")  # c, for a
+"""
+
+
+@pytest.mark.parametrize(("devices", "expected"), [(1, "waits"), (2, "does not wait")])
+def test_order(devices, expected):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT.format(devices=devices)],
+        env={
+            **os.environ,
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        },
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == expected
