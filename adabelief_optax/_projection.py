@@ -38,44 +38,51 @@ def mutual_scales(
         sums: A, B and C of the layers, each of one shape.
         stages: pairs (k, xi): k rounds with that ξ, one stage after the other.
     """
-    scales = jnp.ones_like(sums[0]), jnp.ones_like(sums[1])
+    a, b = jnp.ones_like(sums[0]), jnp.ones_like(sums[1])
     for k, xi in stages:
-        if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
-            for _ in range(k):
-                scales = _round(xi, *sums, *scales)
-        else:
-            scales = _rounds(k, xi, *sums, *scales)
-    return scales
+        rounds = _rounds if isinstance(k, int) else _traced_rounds
+        a, b = rounds(k, xi, *sums, a, b)
+    return a, b
 
 
-def _round(
-    xi: Any, A: jax.Array, B: jax.Array, C: jax.Array, a: jax.Array, b: jax.Array
+def _rounds(
+    k: Any,
+    xi: Any,
+    A: jax.Array,
+    B: jax.Array,
+    C: jax.Array,
+    a: jax.Array,
+    b: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    d = a * (b * C)
-    return a * _over_square_length(d, a, A, xi), b * _over_square_length(d, b, B, xi)
+    # One array of both, of which XLA makes one small kernel a round.
+    squares, scales = jnp.stack([A, B]), jnp.stack([a, b])
+
+    def one_round(_: Any, scales: jax.Array) -> jax.Array:
+        d = scales[0] * (scales[1] * C)
+        # d/(a²A+ξ), as two divisions by the root: the derivative of one division
+        # would square ξ. The floor is for ξ = 0 with a zero vector alone.
+        tiny = jnp.finfo(C.dtype).tiny
+        length = jnp.sqrt(jnp.maximum(scales * (scales * squares) + xi, tiny))
+        return scales * (d[None] / length / length)
+
+    if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
+        for i in range(k):
+            scales = one_round(i, scales)
+    else:
+        scales = jax.lax.fori_loop(0, k, one_round, scales)
+    return scales[0], scales[1]
 
 
-def _over_square_length(d: jax.Array, a: jax.Array, A: jax.Array, xi: Any) -> jax.Array:
-    # d/(a²A+ξ), as two divisions by the root: the derivative of one division
-    # would square ξ. The floor is reached only with ξ = 0 and a zero vector.
-    length = jnp.sqrt(jnp.maximum(a * (a * A) + xi, jnp.finfo(A.dtype).tiny))
-    return d / length / length
+_traced_rounds = jax.custom_jvp(_rounds)
 
 
-@jax.custom_jvp
-def _rounds(k: Any, *operands: Any) -> tuple[jax.Array, jax.Array]:
-    """Applies k rounds, k traced or large, to operands (ξ, A, B, C, a, b)."""
-    *constants, a, b = operands
-    return jax.lax.fori_loop(0, k, lambda _, ab: _round(*constants, *ab), (a, b))
-
-
-@_rounds.defjvp
-def _rounds_jvp(primals: Any, tangents: Any) -> Any:
+@_traced_rounds.defjvp
+def _traced_rounds_jvp(primals: Any, tangents: Any) -> Any:
     # Reverse mode cannot enter a loop of unknown length. The map is elementwise,
     # so its derivatives by each operand, taken forwards, are all there is.
     k, *operands = primals
     operands = [jnp.asarray(x, operands[1].dtype) for x in operands]
-    result = _rounds(k, *operands)
+    result = _traced_rounds(k, *operands)
     derivative = (jnp.zeros_like(result[0]), jnp.zeros_like(result[1]))
     for i, tangent in enumerate(tangents[1:]):
         direction = [
@@ -83,7 +90,7 @@ def _rounds_jvp(primals: Any, tangents: Any) -> Any:
             for j, x in enumerate(operands)
         ]
         _, partials = jax.jvp(
-            lambda *x: _rounds.fun(k, *x), tuple(operands), tuple(direction)
+            lambda *x: _rounds(k, *x), tuple(operands), tuple(direction)
         )
         derivative = jax.tree.map(
             lambda total, p, t=tangent: total + p * t, derivative, partials

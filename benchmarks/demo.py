@@ -143,13 +143,11 @@ def train(method: tuple, splits: list, args: argparse.Namespace, bar: tqdm) -> R
     params = draw_all(jax.vmap(jax.random.key)(seeds))
     carry = params, jax.vmap(make(0.0).init)(params)
     ids = np.tile(np.arange(len(splits[0][1])), (args.epochs, 1))
-    orders = np.stack(
-        [np.random.default_rng(s).permuted(ids, axis=1) for s in seeds], 1
-    )
+    draws = np.stack([np.random.default_rng(s).permuted(ids, axis=1) for s in seeds], 1)
     epoch = jax.jit(jax.vmap(partial(train_epoch, make, splits)))
-    epoch = epoch.lower(rates, carry, orders[0]).compile()
+    epoch = epoch.lower(rates, carry, draws[0]).compile()
     curves, began = [], time.perf_counter()
-    for order in orders:
+    for order in draws:
         carry, points = jax.block_until_ready(epoch(rates, carry, order))
         curves.append(points)
         bar.update()
@@ -199,8 +197,8 @@ def save_picture(results: list[tuple[tuple, Runs]], path: Path) -> None:
     right.set(ylabel="validation accuracy (%)")
     right.set_ylim(90 if right.get_ylim()[1] > 95 else 0, 100)
     right.axhline(95, color="gray", linestyle=":")
-    spread = f"mean and range of {len(y)} seeds at the best learning rate"
-    figure.suptitle(f"A small convolutional network on 8x8 digits:\n{spread}")
+    spread = f"mean (line) and lowest to highest (band) of {len(y)} seeds"
+    figure.suptitle(f"A small convolutional network learns 8x8 digits\n{spread}")
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=2)
     figure.savefig(path, dpi=150)
