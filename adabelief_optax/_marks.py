@@ -172,9 +172,9 @@ def layerwise_projection(
         ...     state = tx.init(jnp.zeros(2))
         ...     for g in (jnp.array([1.0, 2.0]), jnp.array([2.0, 1.0])):
         ...         updates, state = tx.update(g, state)
-        ...     print(updates.round(3))
-        [1.117 1.075]
-        [1.2   1.088]
+        ...     print(*(f"{u:.3f}" for u in updates))
+        1.117 1.075
+        1.200 1.088
 
     References:
         Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
@@ -225,8 +225,8 @@ def ignore_prediction() -> optax.GradientTransformationExtraArgs:
         >>> from adabelief_optax import ignore_prediction, scale_by_belief
         >>> tx = optax.chain(ignore_prediction(), scale_by_belief())
         >>> updates, _ = tx.update(jnp.array([0.5, -4.0]), tx.init(jnp.zeros(2)))
-        >>> print(updates.round(3))
-        [ 1. -1.]
+        >>> print(*(f"{u:.3f}" for u in updates))
+        1.000 -1.000
 
     References:
         Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
