@@ -1,0 +1,57 @@
+"""Do the commands of the README run, and refuse what they do not know?"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
+        cwd=Path(__file__).parent.parent,
+        env={**os.environ, "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_demo(tmp_path):
+    done = run("demo", "--smoke", "--optimizers", "adam,aida", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "Aida" in done.stdout and "±" in done.stdout
+    assert "warn" not in done.stderr.lower()
+    (picture,) = tmp_path.iterdir()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_step_time(tmp_path):
+    path = tmp_path / "times.json"
+    done = run("step-time", "--smoke", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "optax.adam" in done.stdout and "aida" in done.stdout
+    assert json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "allowed"),
+    [
+        (["demo", "--seeds", "0"], "integer >= 2"),
+        (["demo", "--epochs", "many"], "integer >= 1"),
+        (["demo", "--optimizers", "adam,aido"], "ladabelief"),
+        (["step-time", "--steps", "0"], "integer"),
+        (["step-time", "--optimizers", "aido"], "adabelief"),
+        (["no-such-benchmark"], "step-time"),
+    ],
+)
+def test_wrong_options_say_what_is_allowed(arguments, allowed):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert allowed in done.stderr
