@@ -189,12 +189,14 @@ def _belief(
         m, s = map_in_order(moments, state.mu, state.nu, g, rules)
         d = jax.tree.map(jnp.maximum, s, state.nu_max) if amsgrad else s
 
-        m_hat = jax.tree.map(lambda m: correct(m, bias(b1, t)), m)
+        c1, c2 = bias(b1, t), bias(b2, t)
         if nesterov:
-            m_next = jax.tree.map(lambda m: correct(m, bias(b1, t + 1)), m)
-            g_hat = jax.tree.map(lambda g: correct(g, bias(b1, t)), g)
-            m_hat = jax.tree.map(lambda m, g: ema(b1, g, m), m_next, g_hat)
-        c2 = bias(b2, t)
+            c1_next = bias(b1, t + 1)
+            m_hat = jax.tree.map(
+                lambda m, g: ema(b1, correct(g, c1), correct(m, c1_next)), m, g
+            )
+        else:
+            m_hat = jax.tree.map(lambda m: correct(m, c1), m)
         v = jax.tree.map(
             # The authors leave d uncorrected in a rectified step: it is in r.
             lambda d: jnp.sqrt(d if rectify else correct(d, c2)) + eps,

@@ -33,6 +33,11 @@ def nu_dtype_of(p: Any, nu_dtype: Any) -> Any:
     return jnp.finfo(mu_dtype_of(p, None)).dtype
 
 
+def real(x: jax.Array) -> jax.Array:
+    """Returns the real part, without tracing anything for a real x."""
+    return x.real if jnp.iscomplexobj(x) else x
+
+
 def store(x: jax.Array, like: Any) -> jax.Array:
     """Returns x in the dtype of `like`.
 
@@ -40,7 +45,7 @@ def store(x: jax.Array, like: Any) -> jax.Array:
     """
     dtype = jnp.result_type(like)
     if jnp.issubdtype(dtype, jnp.floating):
-        x = x.real
+        x = real(x)
     if dtype == jnp.float16:
         limit = float(jnp.finfo(dtype).max)
         x = jnp.clip(x, -limit, limit)
@@ -59,7 +64,7 @@ def second_moment(
     # The parentheses matter. Were `+ eps_root` the last operation, one of a
     # single array, XLA on CPU would repeat it inside the parameter update, which
     # then needs the old s after it was overwritten: a copy and twice the work.
-    return b2 * s.real + ((1 - b2) * square + eps_root)
+    return b2 * real(s) + ((1 - b2) * square + eps_root)
 
 
 def bias(b: chex.Numeric, count: jax.Array) -> jax.Array:

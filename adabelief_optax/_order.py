@@ -60,6 +60,9 @@ def _zero_that_waits(mu: chex.ArrayTree) -> Callable[[jax.Array], jax.Array]:
     one_on_cpu = jax.lax.platform_dependent(
         cpu=lambda: jnp.ones([]), default=lambda: jnp.zeros([])
     )
-    return lambda s: jnp.where(
-        jax.lax.stop_gradient(s[(0,) * s.ndim]) < -1, one_on_cpu, 0.0
-    )
+
+    def zero(s: jax.Array) -> jax.Array:
+        first = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
+        return jnp.where(jax.lax.stop_gradient(first) < -1, one_on_cpu, 0.0)
+
+    return zero

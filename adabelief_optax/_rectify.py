@@ -65,6 +65,6 @@ def rectified(
 
     def choose(u: jax.Array, m: jax.Array) -> jax.Array:
         fallback = m if degenerate_to_sgd else jnp.zeros_like(m)
-        return jnp.where(usable, scale.astype(u.real.dtype) * u, fallback)
+        return jnp.where(usable, scale.astype(jnp.finfo(u.dtype).dtype) * u, fallback)
 
     return jax.tree.map(choose, u, m_hat)
