@@ -118,7 +118,7 @@ def _pre_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
         )
 
     def mean_square(e: jax.Array, s: jax.Array) -> jax.Array:
-        return layer_mean(abs_sq(e), s.ndim, axis_name).reshape(s.shape)
+        return layer_mean(abs_sq(e), s.ndim, axis_name)
 
     return _Layerwise(init_nu, mean_square, lambda tree: tree)
 

@@ -27,13 +27,16 @@ def abs_sq(x: jax.Array) -> jax.Array:
 
 
 def layer_sum(x: jax.Array, stacked_axes: Any, axis_name: AxisName = None) -> jax.Array:
-    """Sums x over each layer, of which it keeps the axes with length one."""
+    """Sums x over each layer: one number for each index of the stacked axes.
+
+    If `stacked_axes` is traced the result has the shape of x, alike in a layer.
+    """
     if isinstance(stacked_axes, jax.Array):
         # Traced by `inject_hyperparams`: every axis is summed, or not, as data.
         for axis in reversed(range(x.ndim)):
             x = jnp.where(axis < stacked_axes, x, x.sum(axis, keepdims=True))
     else:
-        x = x.sum(tuple(range(stacked_axes, x.ndim)), keepdims=True)
+        x = x.sum(tuple(range(stacked_axes, x.ndim)))
     return x if axis_name is None else jax.lax.psum(x, axis_name)
 
 
@@ -52,7 +55,9 @@ def layer_mean(
 
 
 def expand_to(x: jax.Array, like: jax.Array) -> jax.Array:
-    """Appends axes of length one to x until it broadcasts to `like`."""
+    """Appends axes of length one to x, unless it broadcasts to `like` as it is."""
+    if x.ndim in (0, like.ndim):
+        return x
     return x.reshape(x.shape + (1,) * (like.ndim - x.ndim))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._layer import AxisName, abs_sq, layer_sum
+from adabelief_optax._layer import AxisName, abs_sq, expand_to, layer_sum
 from adabelief_optax._projection import mutual_scales
 
 Rule = Callable[[jax.Array, jax.Array], jax.Array]
@@ -52,4 +52,4 @@ class ProjectedDifference:
             for x in (abs_sq(g), abs_sq(m), inner)
         )
         a, b = mutual_scales((A, B, C), self.stages)
-        return a * g - b * m
+        return expand_to(a, g) * g - expand_to(b, m) * m
