@@ -1,220 +1,18 @@
-"""The engine: the only transformation of the family that carries moments.
+"""The two transformations that scale by the belief: by entry and by layer."""
 
-For each layer (one parameter array) with gradient g at step t:
-
-    m = b1·m + (1−b1)·g                      the prediction
-    e = R(g, m)                              the residual
-    s = b2·s + (1−b2)·S(|e|²) + eps_root     how far predictions have been off
-    d = max(d, s) with AMSGrad, else s
-    u = m̂ / (√d̂ + eps)                       m̂ = m/(1−b1ᵗ), d̂ = d/(1−b2ᵗ)
-
-A step is long where the gradient was as predicted and short where it was not.
-R is chosen for each leaf by the marks of `_marks.py`; S is the identity or the
-mean over the layer. `eps_root` accumulates in s, as in the authors' code, so
-that the stepsize 1/√d̂ never exceeds √((1−b2)/eps_root). That it does not bound
-from below: for a constant gradient e and s vanish, and the step grows to that
-ceiling.
-
-All is computed in float32, or in more where gradient or moments are wider.
-Departures from `adabelief-pytorch` 0.2.1: a rectified step uses the AMSGrad
-maximum (theirs ignores it), and ρₜ is computed without cancellation.
-"""
-
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import chex
-import jax
-import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import (
-    check_choice,
-    check_dtype,
-    check_gradients,
-    check_params,
-    check_rates,
-    check_stacked_axes,
-    check_switch,
+from adabelief_optax._checks import check_choice, check_stacked_axes
+from adabelief_optax._engine import (
+    ELEMENTWISE,
+    belief,
+    post_processing,
+    pre_processing,
 )
-from adabelief_optax._layer import (
-    NOT_STACKED,
-    AxisName,
-    abs_sq,
-    expand_to,
-    layer_mean,
-    map_layers,
-)
-from adabelief_optax._marks import unmark
-from adabelief_optax._moments import (
-    bias,
-    correct,
-    ema,
-    mu_dtype_of,
-    nu_dtype_of,
-    second_moment,
-    store,
-    widen,
-    zeros_per_layer,
-)
-from adabelief_optax._order import map_in_order
-from adabelief_optax._rectify import rectified
-from adabelief_optax._residual import Rule
-
-
-class ScaleByBeliefState(NamedTuple):
-    """State of `scale_by_belief` and `scale_by_layerwise_belief`.
-
-    Attributes:
-        count: t, the number of updates so far, an int32 scalar.
-        mu: m, a tree like the parameters.
-        nu: s, a tree like the parameters; with `processing="pre"` each leaf
-            has one number a layer: the leading `stacked_axes` axes alone.
-        nu_max: d with AMSGrad, a tree like `nu`; otherwise None.
-    """
-
-    count: chex.Array
-    mu: optax.Updates
-    nu: optax.Updates
-    nu_max: optax.Updates | None = None
-
-
-class _Layerwise(NamedTuple):
-    """What the layerwise methods change in the engine.
-
-    Attributes:
-        init_nu: (parameters, nu_dtype) -> s at the start.
-        mean_square: (e, s) -> S(|e|²) of one leaf, in the shape of s.
-        mean_stepsizes: tree of √d̂ + eps -> the same, averaged over layers.
-    """
-
-    init_nu: Callable[[optax.Params, Any], optax.Updates]
-    mean_square: Callable[[jax.Array, jax.Array], jax.Array]
-    mean_stepsizes: Callable[[Any], Any]
-
-
-def _square(e: jax.Array, s: jax.Array) -> jax.Array:
-    del s
-    return abs_sq(e)
-
-
-def _zeros_like_params(params: optax.Params, dtype: Any) -> optax.Updates:
-    return jax.tree.map(
-        lambda p: jnp.zeros_like(p, dtype=nu_dtype_of(p, dtype)), params
-    )
-
-
-_ELEMENTWISE = _Layerwise(_zeros_like_params, _square, lambda tree: tree)
-
-
-def _pre_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
-    """S = the layer mean; s is one number a layer."""
-
-    def init_nu(params: optax.Params, dtype: Any) -> optax.Updates:
-        return map_layers(
-            lambda n, p: zeros_per_layer(p, n, nu_dtype_of(p, dtype)),
-            stacked_axes,
-            params,
-        )
-
-    def mean_square(e: jax.Array, s: jax.Array) -> jax.Array:
-        return layer_mean(abs_sq(e), s.ndim, axis_name)
-
-    return _Layerwise(init_nu, mean_square, lambda tree: tree)
-
-
-def _post_processing(stacked_axes: Any, axis_name: AxisName) -> _Layerwise:
-    """S = the identity; the stepsizes 1/(√d̂ + eps) are averaged over the layer."""
-
-    def mean_stepsizes(denominators: Any) -> Any:
-        return map_layers(
-            lambda n, v: 1 / layer_mean(1 / v, n, axis_name), stacked_axes, denominators
-        )
-
-    return _Layerwise(_zeros_like_params, _square, mean_stepsizes)
-
-
-def _belief(
-    b1: chex.Numeric,
-    b2: chex.Numeric,
-    eps: chex.Numeric,
-    eps_root: chex.Numeric,
-    layerwise: _Layerwise,
-    *,
-    nesterov: bool,
-    amsgrad: bool,
-    rectify: bool,
-    degenerate_to_sgd: bool,
-    mu_dtype: Any,
-    nu_dtype: Any,
-) -> optax.GradientTransformationExtraArgs:
-    check_rates(b1, b2, eps, eps_root)
-    check_switch("nesterov", nesterov)
-    check_switch("amsgrad", amsgrad)
-    check_switch("rectify", rectify)
-    check_switch("degenerate_to_sgd", degenerate_to_sgd)
-    check_dtype("mu_dtype", mu_dtype, jnp.inexact)
-    check_dtype("nu_dtype", nu_dtype, jnp.floating)
-
-    def init_fn(params: optax.Params) -> ScaleByBeliefState:
-        check_params(params)
-        mu = jax.tree.map(
-            lambda p: jnp.zeros_like(p, dtype=mu_dtype_of(p, mu_dtype)), params
-        )
-        return ScaleByBeliefState(
-            count=jnp.zeros([], jnp.int32),
-            mu=mu,
-            nu=layerwise.init_nu(params, nu_dtype),
-            nu_max=layerwise.init_nu(params, nu_dtype) if amsgrad else None,
-        )
-
-    def update_fn(
-        updates: optax.Updates,
-        state: ScaleByBeliefState,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, ScaleByBeliefState]:
-        del params, extra_args
-        gradients, rules = unmark(updates)
-        gradients = jax.tree.map(jnp.asarray, gradients)
-        check_gradients(gradients, state.mu)
-        t = optax.safe_increment(state.count)
-        g = jax.tree.map(widen, gradients)
-
-        def moments(m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule) -> Any:
-            m = ema(b1, g, m)
-            e = rule(g, m)
-            return m, second_moment(b2, layerwise.mean_square(e, s), s, eps_root)
-
-        m, s = map_in_order(moments, state.mu, state.nu, g, rules)
-        d = jax.tree.map(jnp.maximum, s, state.nu_max) if amsgrad else s
-
-        c1, c2 = bias(b1, t), bias(b2, t)
-        if nesterov:
-            c1_next = bias(b1, t + 1)
-            m_hat = jax.tree.map(
-                lambda m, g: ema(b1, correct(g, c1), correct(m, c1_next)), m, g
-            )
-        else:
-            m_hat = jax.tree.map(lambda m: correct(m, c1), m)
-        v = jax.tree.map(
-            # The authors leave d uncorrected in a rectified step: it is in r.
-            lambda d: jnp.sqrt(d if rectify else correct(d, c2)) + eps,
-            d,
-        )
-        v = layerwise.mean_stepsizes(v)
-        u = jax.tree.map(lambda m, v: m / expand_to(v, m), m_hat, v)
-        if rectify:
-            u = rectified(u, m_hat, b2, t, degenerate_to_sgd)
-
-        return jax.tree.map(store, u, gradients), ScaleByBeliefState(
-            count=t,
-            mu=jax.tree.map(store, m, state.mu),
-            nu=jax.tree.map(store, s, state.nu),
-            nu_max=jax.tree.map(store, d, state.nu_max) if amsgrad else None,
-        )
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+from adabelief_optax._layer import NOT_STACKED, AxisName
 
 
 def scale_by_belief(
@@ -303,12 +101,12 @@ def scale_by_belief(
         Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in
         Observed Gradients", arXiv 2010.07468, 2020
     """
-    return _belief(
+    return belief(
         b1,
         b2,
         eps,
         eps_root,
-        _ELEMENTWISE,
+        ELEMENTWISE,
         nesterov=nesterov,
         amsgrad=amsgrad,
         rectify=rectify,
@@ -394,8 +192,8 @@ def scale_by_layerwise_belief(
     """
     check_choice("processing", processing, ("pre", "post"))
     check_stacked_axes(stacked_axes)
-    layerwise = _pre_processing if processing == "pre" else _post_processing
-    return _belief(
+    layerwise = pre_processing if processing == "pre" else post_processing
+    return belief(
         b1,
         b2,
         eps,

@@ -7,8 +7,9 @@ it is read again, and the step moves half as many bytes more than it must. So a
 leaf is made to wait for the one before. What makes it wait is a number that is
 always 0, which the compiler cannot know: it is read from s, and s is not negative.
 
-On other platforms one kernel does all of a leaf, and nothing waits. Nor does it
-with several devices, where one entry of a sharded array is not to be had for free.
+On other platforms nothing waits: there the kernels of a leaf are one or two. Nor
+does it with several devices, where an entry of a sharded array is not to be had for
+free.
 """
 
 from collections.abc import Callable
