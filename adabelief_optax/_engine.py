@@ -175,6 +175,8 @@ def belief(
         gradients, rules = unmark(updates)
         gradients = jax.tree.map(jnp.asarray, gradients)
         check_gradients(gradients, state.mu)
+        if amsgrad and getattr(state, "nu_max", None) is None:
+            raise ValueError("amsgrad is True, but the state has no nu_max: init it so")
         t = optax.safe_increment(state.count)
         g = jax.tree.map(widen, gradients)
 
@@ -204,11 +206,13 @@ def belief(
         if rectify:
             u = rectified(u, m_hat, b2, t, degenerate_to_sgd)
 
-        return jax.tree.map(store, u, gradients), ScaleByBeliefState(
+        state = state._replace(  # so that a state of Optax's own class stays one
             count=t,
             mu=jax.tree.map(store, m, state.mu),
             nu=jax.tree.map(store, s, state.nu),
-            nu_max=jax.tree.map(store, d, state.nu_max) if amsgrad else None,
         )
+        if amsgrad:
+            state = state._replace(nu_max=jax.tree.map(store, d, state.nu_max))
+        return jax.tree.map(store, u, gradients), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -213,6 +213,13 @@ def test_weight_decay_without_parameters(factory, decay, value):
 
 
 @every_family
+def test_amsgrad_with_a_state_made_without(factory):
+    params = jnp.ones(2)
+    with pytest.raises(ValueError, match=r"amsgrad.*nu_max"):
+        factory(1e-3, amsgrad=True).update(params, factory(1e-3).init(params), params)
+
+
+@every_family
 def test_no_decay_needs_no_parameters(factory):
     tx = factory(1e-3)
     tx.update(jnp.ones(2), tx.init(jnp.ones(2)))

@@ -79,8 +79,7 @@ def test_state_of_optax_goes_on_in_its_dtypes(dtype):
     state = theirs.init(params)
     _, state = theirs.update(params, state, params)
     updates, after = jax.jit(ours.update)(params, state, params)
-    before = [x.dtype for x in jax.tree.leaves(state)]
-    assert [x.dtype for x in jax.tree.leaves(after)] == before
+    jax.lax.cond(jnp.array(True), lambda: state, lambda: after)  # all of one type
     expected, _ = theirs.update(params, state, params)
     np.testing.assert_allclose(updates, expected, rtol=2e-2)
 
