@@ -45,7 +45,7 @@ def map_in_order(
     previous = None
     for m, *others in leaves:
         large = m.size >= _WORTH_WAITING
-        if large and previous is not None:
+        if large and zero is not None and previous is not None:
             m = m + zero(previous).astype(m.dtype)
         pairs.append(f(m, *others))
         if large:
@@ -54,10 +54,10 @@ def map_in_order(
     return treedef.unflatten(firsts), treedef.unflatten(seconds)
 
 
-def _zero_that_waits(mu: chex.ArrayTree) -> Callable[[jax.Array], jax.Array]:
+def _zero_that_waits(mu: chex.ArrayTree) -> Callable[[jax.Array], jax.Array] | None:
     traced = any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(mu))
     if not traced or jax.device_count() > 1:
-        return lambda s: jnp.zeros([])
+        return None
     one_on_cpu = jax.lax.platform_dependent(
         cpu=lambda: jnp.ones([]), default=lambda: jnp.zeros([])
     )
