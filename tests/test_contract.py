@@ -194,11 +194,13 @@ def test_finite_gradients_through_the_update(factory, scale):
 
     def loss(learning_rate, b1, eps_root, g):
         tx = factory(learning_rate, b1=b1, eps_root=eps_root)
-        state, total = tx.init(params), 0.0
-        for _ in range(7):  # past the fifth, from which on rectified steps adapt
+
+        def step(state, _):
             updates, state = tx.update(g, state, params)
-            total += optax.tree.norm(optax.apply_updates(params, updates), squared=True)
-        return total
+            return state, optax.tree.norm(updates, squared=True)
+
+        # Past the fifth step, from which on rectified ones adapt.
+        return jax.lax.scan(step, tx.init(params), length=7)[1].sum()
 
     g = jax.tree.map(lambda g: scale * g, gradient(params))
     derivatives = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(1e-2, 0.9, 1e-8, g)
