@@ -114,3 +114,12 @@ def test_float16_moments_saturate():
     tx = ao.scale_by_belief(mu_dtype="float16", nu_dtype="float16")
     updates, state = tx.update(jnp.full(2, 1e6), tx.init(jnp.ones(2)))
     assert np.isfinite(updates).all() and np.isfinite(state.nu).all()
+
+
+def test_the_transformation_alone_keeps_float16_finite():
+    # Without a learning rate behind it, at its ceiling of 316 times the gradient.
+    params = jnp.ones(4, jnp.float16)
+    tx = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
+    _, finite = run(tx, lambda i: jnp.full(4, 6e4, jnp.float16), 40_000, params)
+    assert finite.all()
+    assert tx.update(params, tx.init(params))[0].dtype == jnp.float16
