@@ -70,13 +70,17 @@ def scale_by_belief(
             authors' code. Unlike theirs it uses dₜ.
         degenerate_to_sgd: in those steps, take mₜ/(1−β₁ᵗ) (True) or stand still.
         mu_dtype: dtype of m in the state, by default the parameter's, at least
-            float32. A complex parameter's m stays complex. bfloat16 halves it
-            and rounds it to 8 bits at each step: after 5,000 steps of stationary
-            noise the mean of m² is 1.5 % too small.
-        nu_dtype: dtype of s (and d), likewise, and real. In bfloat16 s stalls,
-            since its decay by 1 − β₂ = 0.001 is less than its last bit: after the
-            same 5,000 steps it is 2.2 times too large and the update 0.68 of
-            float32's. float16 cannot hold ε_root = 1e-16, nor more than 65504.
+            float32. A complex parameter's m stays complex. In bfloat16 or float16
+            it takes half the memory and is rounded stochastically: up with the
+            probability of how far up it is between its two neighbours, so that
+            small changes add up. The random bits are a hash of the old moments
+            and of t. They need no key, and are the same however arrays are
+            sharded. Nothing is computed for it where the dtype has 32 bits.
+        nu_dtype: dtype of s (and d), likewise, and real. With both in bfloat16
+            the state takes 4 bytes a parameter. After 5,000 steps of stationary
+            noise the means of m², s and |u| were within 0.2 % of float32's; a
+            single entry of s jitters by about 5 %. float16 rounds to nearest
+            below 6e-5, where s often is, and holds at most 65504.
 
     Returns:
         An `optax.GradientTransformationExtraArgs` with `ScaleByBeliefState`.

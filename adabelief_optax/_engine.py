@@ -56,6 +56,7 @@ from adabelief_optax._moments import (
 from adabelief_optax._order import map_in_order
 from adabelief_optax._rectify import rectified
 from adabelief_optax._residual import Rule
+from adabelief_optax._rounding import store_moment
 
 
 class ScaleByBeliefState(NamedTuple):
@@ -181,9 +182,10 @@ def belief(
         g = jax.tree.map(widen, gradients)
 
         def moments(m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule) -> Any:
-            m = ema(b1, g, m)
+            m = ema(b1, g, widen(m))
             e = rule(g, m)
-            return m, second_moment(b2, layerwise.mean_square(e, s), s, eps_root)
+            square = layerwise.mean_square(e, s)
+            return m, second_moment(b2, square, widen(s), eps_root)
 
         m, s = map_in_order(moments, state.mu, state.nu, g, rules)
         d = jax.tree.map(jnp.maximum, s, state.nu_max) if amsgrad else s
@@ -206,13 +208,13 @@ def belief(
         if rectify:
             u = rectified(u, m_hat, b2, t, degenerate_to_sgd)
 
-        state = state._replace(  # so that a state of Optax's own class stays one
-            count=t,
-            mu=jax.tree.map(store, m, state.mu),
-            nu=jax.tree.map(store, s, state.nu),
-        )
+        def stored(x: Any, old: Any, other: Any) -> Any:
+            return jax.tree.map(lambda *x: store_moment(*x, t), x, old, other)
+
+        new = {"mu": stored(m, state.mu, state.nu), "nu": stored(s, state.nu, state.mu)}
         if amsgrad:
-            state = state._replace(nu_max=jax.tree.map(store, d, state.nu_max))
-        return jax.tree.map(store, u, gradients), state
+            new["nu_max"] = stored(d, state.nu_max, state.mu)
+        # Not a new state, so that one of Optax's own class stays one.
+        return jax.tree.map(store, u, gradients), state._replace(count=t, **new)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 
-def widen(g: Any) -> jax.Array:
-    """Returns the gradient in at least float32, in which all is computed."""
-    return jnp.asarray(g, jnp.promote_types(jnp.result_type(g), jnp.float32))
+def widen(x: Any) -> jax.Array:
+    """Returns a gradient or moment in at least float32, in which all is computed."""
+    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
 def mu_dtype_of(p: Any, mu_dtype: Any) -> Any:
