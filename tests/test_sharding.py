@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 
 import adabelief_optax as ao
 from tests.methods import FAMILY
-from tests.test_contract import assert_close, gradient
+from tests.test_contract import gradient
 
 # A bfloat16 or per-layer state takes the buffer of no gradient.
 pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
@@ -37,23 +37,26 @@ SHAPES = {"alone": (8, 16), "stack": (4, 8, 16)}
 SWITCHES = dict(
     b2=0.9, nesterov=True, amsgrad=True, rectify=True, weight_decay=0.1, decay="coupled"
 )
-STACKED = {
-    name: functools.partial(factory, stacked_axes={"alone": 0, "stack": 1})
-    for name, factory in FAMILY.items()
-    if name != "adabelief"
+ALONE = {
+    **FAMILY,
+    "aida-k5": functools.partial(ao.aida, k=5),
+    "ladam-post": functools.partial(ao.ladam, processing="post"),
+    "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
 }
 OPTIMIZERS = {
-    "adabelief": ao.adabelief,
-    **STACKED,
-    "aida-k5": functools.partial(STACKED["aida"], k=5),
-    "ladam-post": functools.partial(STACKED["ladam"], processing="post"),
-    "ladabelief-post": functools.partial(STACKED["ladabelief"], processing="post"),
+    name: functools.partial(factory, stacked_axes={"alone": 0, "stack": 1})
+    for name, factory in ALONE.items()
+    if name != "adabelief"
 }
+OPTIMIZERS["adabelief"] = ao.adabelief
 OPTIMIZERS |= {
     f"{name}-switches": functools.partial(factory, **SWITCHES)
     for name, factory in OPTIMIZERS.items()
     if name in FAMILY
 }
+every_state = pytest.mark.parametrize(
+    "name", ["adabelief", "ladabelief", "ladabelief-post", "ladabelief-switches"]
+)
 every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
 every_kind = pytest.mark.parametrize(
     "kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"]
@@ -76,9 +79,7 @@ def shard(tree, mesh, specs=SPECS):
 
 
 def whole_params():
-    shapes = {
-        part: dict.fromkeys(specs, SHAPES[part]) for part, specs in SPECS.items()
-    }
+    shapes = {part: dict.fromkeys(specs, SHAPES[part]) for part, specs in SPECS.items()}
     shapes["alone"]["gain"] = ()
     zeros = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda x: isinstance(x, tuple))
     return gradient(zeros, seed=100)
@@ -114,6 +115,18 @@ def assert_sharded(tree, shardings):
         assert same, f"{jax.tree_util.keystr(path)} is {x.sharding}, not {expected}"
 
     jax.tree_util.tree_map_with_path(check, tree, shardings)
+
+
+def assert_close(a, b, tolerance=3e-5):
+    """Equal in units of each array's largest entry.
+
+    Sums over devices are rounded otherwise than sums over one, by 1e-7, and what
+    follows from it in eight steps was up to 6e-6.
+    """
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * np.abs(y).max())
 
 
 def compiled(f, *args, **kwargs):
@@ -152,12 +165,11 @@ def test_sharded_equals_whole(name, kind, steps=8):
             params, state = step(g, state, params)
             assert_sharded(params, of_params)
             assert_sharded(state, of_state)
-    # Sums over devices round otherwise than sums over one.
-    assert_close((params, state), trained_whole(name, steps), rtol=1e-4)
+    assert_close((params, state), trained_whole(name, steps))
 
 
 @every_kind
-@every_optimizer
+@every_state
 def test_init_inside_jit_shards_the_state(name, kind):
     tx = OPTIMIZERS[name](0.1)
     with mesh_of(kind) as mesh:
@@ -168,7 +180,7 @@ def test_init_inside_jit_shards_the_state(name, kind):
 
 
 @every_kind
-@every_optimizer
+@every_state
 def test_the_shape_of_the_state_takes_shardings(name, kind):
     tx = OPTIMIZERS[name](0.1)
     with mesh_of(kind) as mesh:
@@ -199,24 +211,28 @@ def all_reduces_of_update(tx, params):
     return count("all-reduce", update.as_text())
 
 
-@pytest.mark.parametrize("layers", [3, 12])
 @pytest.mark.parametrize(
-    ("tx", "expected"),
+    ("name", "layers", "expected"),
     [
-        (ao.adabelief(0.1), 0),
-        (ao.aida(0.1, k=1), 1),
-        (ao.aida(0.1), 1),
-        (ao.aida(0.1, k=8), 1),
-        (ao.ladam(0.1), 1),
-        (ao.ladabelief(0.1), 1),
-        (ao.ladabelief(0.1, processing="post"), 1),
+        ("adabelief", 3, 0),
+        ("aida", 3, 1),
+        ("aida", 12, 1),
+        ("ladam", 3, 1),
+        ("ladabelief", 12, 1),
+        ("ladabelief-post", 3, 1),
     ],
-    ids=["adabelief", "aida-1", "aida-2", "aida-8", "ladam", "ladabelief", "post"],
 )
-def test_one_all_reduce_for_all_layers_whatever_k(tx, expected, layers):
+def test_one_all_reduce_for_all_layers(name, layers, expected):
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:
         params = layers_of(layers, mesh, [P("x"), P(None, "x")])
-        assert all_reduces_of_update(tx, params) == expected
+        assert all_reduces_of_update(ALONE[name](0.1), params) == expected
+
+
+@pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
+def test_one_all_reduce_whatever_k(k, layers):
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
+        assert all_reduces_of_update(ao.aida(0.1, k=k), params) == 1
 
 
 # XLA sums over one mesh axis after the other where they split different axes of an
@@ -238,14 +254,13 @@ def test_one_all_reduce_for_all_layers_whatever_k(tx, expected, layers):
 def test_all_reduces_of_a_mesh_of_two_axes(specs, expected, kind):
     with mesh_of(kind) as mesh:
         params = layers_of(4, mesh, specs)
-        for tx in (ao.aida(0.1), ao.ladabelief(0.1)):
-            assert all_reduces_of_update(tx, params) == expected
+        assert all_reduces_of_update(ao.aida(0.1), params) == expected
         sums = compiled(lambda tree: jax.tree.map(jnp.sum, tree), params)
         assert count("all-reduce", sums.as_text()) == expected
 
 
 @pytest.mark.parametrize("k", [1, 2, 8])
-def test_the_published_loop_takes_an_all_reduce_a_round(k):
+def test_the_published_loop_takes_an_all_reduce_a_round_and_layer(k, layers=3):
     def project(g, m, xi=1e-20):
         for _ in range(k):
             inner = (g * m).sum()
@@ -253,9 +268,9 @@ def test_the_published_loop_takes_an_all_reduce_a_round(k):
         return g - m
 
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:
-        params = layers_of(3, mesh, [P("x"), P(None, "x")])
+        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
         loop = compiled(lambda g, m: jax.tree.map(project, g, m), params, params)
-        assert count("all-reduce", loop.as_text()) == k
+        assert count("all-reduce", loop.as_text()) == 1 + layers * (k - 1)
 
 
 def shard_map(f, mesh, in_specs, out_specs):
@@ -266,43 +281,36 @@ def shard_map(f, mesh, in_specs, out_specs):
     return shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
 
 
-@every_kind
 @pytest.mark.parametrize(
     ("axis_name", "specs", "stacked_axes"),
     [
-        ("x", {"a": P("x"), "b": P(None, "x"), "c": P("x", "y")}, 0),
+        ("x", {"a": P("x"), "b": P(None, "x"), "c": P("x")}, 0),
         (("x", "y"), {"a": P("x", "y"), "b": P(None, ("x", "y")), "c": P()}, 0),
         ("x", {"a": P("y", "x"), "b": P(None, "x"), "c": P("y", None)}, 1),
     ],
     ids=["string", "tuple", "stacked"],
 )
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief", "ladabelief-post"])
-def test_inside_shard_map(name, axis_name, specs, stacked_axes, kind, steps=3):
-    if "post" in name:
-        factory = functools.partial(ao.ladabelief, processing="post")
-    else:
-        factory = FAMILY[name]
-    tx = factory(0.1, stacked_axes=stacked_axes, axis_name=axis_name)
-    whole_tx = factory(0.1, stacked_axes=stacked_axes)
+def test_inside_shard_map(name, axis_name, specs, stacked_axes, steps=3):
+    whole_tx = ALONE[name](0.1, stacked_axes=stacked_axes)
+    tx = ALONE[name](0.1, stacked_axes=stacked_axes, axis_name=axis_name)
     zeros = {"a": jnp.zeros((8, 16)), "b": jnp.zeros((3, 8)), "c": jnp.zeros((8, 2))}
     whole = gradient(zeros, seed=100)
-    with mesh_of(kind) as mesh:
+    with mesh_of(AxisType.Auto) as mesh:
         params = shard(whole, mesh, specs)
         state = whole_tx.init(params)
         of_state = shardings_of_state(whole_tx, state, specs, mesh)
         of_state = jax.tree.map(lambda s: s.spec, of_state)
-        update = shard_map(
-            tx.update, mesh, (specs, of_state, specs), (specs, of_state)
-        )
-        update = jax.jit(update)
-        text = update.lower(params, state, params).compile().as_text()
+        update = shard_map(tx.update, mesh, (specs, of_state, specs), (specs, of_state))
+        update = compiled(update, params, state, params)
         for i in range(steps):
             g = shard(gradient(whole, i), mesh, specs)
             updates, state = update(g, state, params)
-    whole_state = whole_tx.init(whole)
+    expected_state, whole_update = whole_tx.init(whole), jax.jit(whole_tx.update)
     for i in range(steps):
-        whole_updates, whole_state = whole_tx.update(
-            gradient(whole, i), whole_state, whole
+        expected, expected_state = whole_update(
+            gradient(whole, i), expected_state, whole
         )
-    assert_close((updates, state), (whole_updates, whole_state), rtol=1e-4)
-    assert count("all-reduce", text) == 1 and not moved(text)
+    assert_close((updates, state), (expected, expected_state))
+    assert count("all-reduce", update.as_text()) == 1
+    assert not moved(update.as_text())
