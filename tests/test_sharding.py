@@ -54,6 +54,11 @@ OPTIMIZERS |= {
     for name, factory in OPTIMIZERS.items()
     if name in FAMILY
 }
+# Before Shardy (JAX 0.7), XLA shares a broadcast constant among arrays of different
+# shardings and moves it, and combines no all-reduces on CPU.
+SHARDY = getattr(jax.config, "jax_use_shardy_partitioner", True)
+needs_shardy = pytest.mark.skipif(not SHARDY, reason="the compiler is older")
+
 every_state = pytest.mark.parametrize(
     "name", ["adabelief", "ladabelief", "ladabelief-post", "ladabelief-switches"]
 )
@@ -159,7 +164,7 @@ def test_sharded_equals_whole(name, kind, steps=8):
 
         # No shardings are asked for: the compiler has to find them.
         step = compiled(step, params, state, params, donate_argnums=(0, 1, 2))
-        assert not moved(step.as_text())
+        assert not (SHARDY and moved(step.as_text()))
         for i in range(steps):
             g = shard(gradient(whole_params(), i), mesh)
             params, state = step(g, state, params)
@@ -211,6 +216,7 @@ def all_reduces_of_update(tx, params):
     return count("all-reduce", update.as_text())
 
 
+@needs_shardy
 @pytest.mark.parametrize(
     ("name", "layers", "expected"),
     [
@@ -228,6 +234,7 @@ def test_one_all_reduce_for_all_layers(name, layers, expected):
         assert all_reduces_of_update(ALONE[name](0.1), params) == expected
 
 
+@needs_shardy
 @pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
 def test_one_all_reduce_whatever_k(k, layers):
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:
@@ -237,6 +244,7 @@ def test_one_all_reduce_whatever_k(k, layers):
 
 # XLA sums over one mesh axis after the other where they split different axes of an
 # array, and over different sets of devices apart. So does any sum of these arrays.
+@needs_shardy
 @every_kind
 @pytest.mark.parametrize(
     ("specs", "expected"),
@@ -259,6 +267,7 @@ def test_all_reduces_of_a_mesh_of_two_axes(specs, expected, kind):
         assert count("all-reduce", sums.as_text()) == expected
 
 
+@needs_shardy
 @pytest.mark.parametrize("k", [1, 2, 8])
 def test_the_published_loop_takes_an_all_reduce_a_round_and_layer(k, layers=3):
     def project(g, m, xi=1e-20):
@@ -312,5 +321,5 @@ def test_inside_shard_map(name, axis_name, specs, stacked_axes, steps=3):
             gradient(whole, i), expected_state, whole
         )
     assert_close((updates, state), (expected, expected_state))
-    assert count("all-reduce", update.as_text()) == 1
+    assert not SHARDY or count("all-reduce", update.as_text()) == 1
     assert not moved(update.as_text())
