@@ -1,10 +1,10 @@
-"""Two CPU devices, strict ranks, and float64 only where a test asks for it."""
+"""Eight CPU devices, strict ranks, and float64 only where a test asks for it."""
 
 import contextlib
 import os
 
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
 import jax

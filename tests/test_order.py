@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# The other tests run on two devices, where nothing waits.
+# The other tests run on several devices, where nothing waits.
 SCRIPT = """
 import re
 import jax, jax.numpy as jnp, numpy as np, optax

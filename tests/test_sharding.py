@@ -1,0 +1,326 @@
+"""Does an optimizer do to sharded parameters what it does to whole ones?"""
+
+import contextlib
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import adabelief_optax as ao
+from tests.methods import FAMILY
+from tests.test_contract import gradient
+
+# A bfloat16 or per-layer state takes the buffer of no gradient.
+pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
+
+SPECS = {
+    "alone": {
+        "rows": P("x"),
+        "columns": P(None, "x"),
+        "both": P("x", "y"),
+        "replicated": P(),
+        "gain": P(),
+    },
+    "stack": {
+        "across": P(None, "y", "x"),
+        "along and across": P("y", None, "x"),
+    },
+}
+SHAPES = {"alone": (8, 16), "stack": (4, 8, 16)}
+
+SWITCHES = dict(
+    b2=0.9, nesterov=True, amsgrad=True, rectify=True, weight_decay=0.1, decay="coupled"
+)
+ALONE = {
+    **FAMILY,
+    "aida-k5": functools.partial(ao.aida, k=5),
+    "ladam-post": functools.partial(ao.ladam, processing="post"),
+    "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
+}
+OPTIMIZERS = {
+    name: functools.partial(factory, stacked_axes={"alone": 0, "stack": 1})
+    for name, factory in ALONE.items()
+    if name != "adabelief"
+}
+OPTIMIZERS["adabelief"] = ao.adabelief
+OPTIMIZERS |= {
+    f"{name}-switches": functools.partial(factory, **SWITCHES)
+    for name, factory in OPTIMIZERS.items()
+    if name in FAMILY
+}
+# Before Shardy (JAX 0.7), XLA shares a broadcast constant among arrays of different
+# shardings, moves it, shards what was replicated, and combines no all-reduces on CPU.
+SHARDY = getattr(jax.config, "jax_use_shardy_partitioner", True)
+needs_shardy = pytest.mark.skipif(not SHARDY, reason="the compiler is older")
+
+every_state = pytest.mark.parametrize(
+    "name", ["adabelief", "ladabelief", "ladabelief-post", "ladabelief-switches"]
+)
+every_optimizer = pytest.mark.parametrize("name", OPTIMIZERS)
+every_kind = pytest.mark.parametrize(
+    "kind", [AxisType.Auto, AxisType.Explicit], ids=["auto", "explicit"]
+)
+
+
+@contextlib.contextmanager
+def mesh_of(kind, shape=(4, 2)):
+    mesh = jax.make_mesh(shape, ("x", "y"), axis_types=(kind,) * 2)
+    use = jax.set_mesh if hasattr(jax, "set_mesh") else jax.sharding.use_mesh
+    # Most code with automatic axes sets no mesh.
+    with use(mesh) if kind is AxisType.Explicit else contextlib.nullcontext():
+        yield mesh
+
+
+def shard(tree, mesh, specs=SPECS):
+    return jax.tree.map(
+        lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec)), tree, specs
+    )
+
+
+def whole_params():
+    shapes = {part: dict.fromkeys(specs, SHAPES[part]) for part, specs in SPECS.items()}
+    shapes["alone"]["gain"] = ()
+    zeros = jax.tree.map(jnp.zeros, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    return gradient(zeros, seed=100)
+
+
+@functools.cache
+def trained_whole(name, steps):
+    tx, params = OPTIMIZERS[name](0.1), whole_params()
+    state, update = tx.init(params), jax.jit(tx.update)
+    for i in range(steps):
+        updates, state = update(gradient(params, i), state, params)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def shardings_of_state(tx, state, specs, mesh):
+    """Those of the parameters; of a number a layer, those of its axes."""
+    return optax.tree.map_params(
+        tx,
+        lambda x, spec: NamedSharding(mesh, P(*spec[: x.ndim])),
+        state,
+        specs,
+        transform_non_params=lambda _: NamedSharding(mesh, P()),
+    )
+
+
+def assert_sharded(tree, shardings):
+    def check(path, x, expected):
+        # A scalar that came from nowhere is on one device until the first step.
+        same = x.sharding.is_equivalent_to(expected, x.ndim) or (
+            x.ndim == 0 and x.sharding.is_fully_replicated
+        )
+        assert same, f"{jax.tree_util.keystr(path)} is {x.sharding}, not {expected}"
+
+    jax.tree_util.tree_map_with_path(check, tree, shardings)
+
+
+def assert_close(a, b, tolerance=3e-5):
+    """Equal in units of each array's largest entry.
+
+    Sums over devices are rounded otherwise than sums over one, by 1e-7, and what
+    follows from it in eight steps was up to 6e-6.
+    """
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        x, y = np.asarray(x), np.asarray(y)
+        np.testing.assert_allclose(x, y, rtol=0, atol=tolerance * np.abs(y).max())
+
+
+def compiled(f, *args, **kwargs):
+    return jax.jit(f, **kwargs).lower(*args).compile()
+
+
+def count(instruction, hlo):
+    return len(re.findall(rf"\b{instruction}(?:-start)?\(", hlo))
+
+
+def moved(hlo):
+    moves = ("all-gather", "all-to-all", "collective-permute", "collective-broadcast")
+    return [name for name in moves if count(name, hlo)]
+
+
+@every_kind
+@every_optimizer
+def test_sharded_equals_whole(name, kind, steps=8):
+    tx = OPTIMIZERS[name](0.1)
+    with mesh_of(kind) as mesh:
+        params = shard(whole_params(), mesh)
+        state = tx.init(params)
+        of_params = jax.tree.map(lambda p: p.sharding, params)
+        of_state = shardings_of_state(tx, state, SPECS, mesh)
+        assert_sharded(state, of_state)
+
+        def step(g, state, params):
+            updates, state = tx.update(g, state, params)
+            return optax.apply_updates(params, updates), state
+
+        # No shardings are asked for, where the compiler can find them.
+        asked = {} if SHARDY else dict(out_shardings=(of_params, of_state))
+        step = compiled(step, params, state, params, donate_argnums=(0, 1, 2), **asked)
+        assert not (SHARDY and moved(step.as_text()))
+        for i in range(steps):
+            g = shard(gradient(whole_params(), i), mesh)
+            params, state = step(g, state, params)
+            assert_sharded(params, of_params)
+            assert_sharded(state, of_state)
+    assert_close((params, state), trained_whole(name, steps))
+
+
+@every_kind
+@every_state
+def test_init_inside_jit_shards_the_state(name, kind):
+    tx = OPTIMIZERS[name](0.1)
+    with mesh_of(kind) as mesh:
+        params = shard(whole_params(), mesh)
+        state = jax.jit(tx.init)(params)
+        assert_sharded(state, shardings_of_state(tx, state, SPECS, mesh))
+        assert_close(state, tx.init(params))
+
+
+@every_kind
+@every_state
+def test_the_shape_of_the_state_takes_shardings(name, kind):
+    tx = OPTIMIZERS[name](0.1)
+    with mesh_of(kind) as mesh:
+        params = shard(whole_params(), mesh)
+        shape = jax.eval_shape(tx.init, params)
+        shardings = shardings_of_state(tx, shape, SPECS, mesh)
+        state = jax.jit(tx.init, out_shardings=shardings)(params)
+        assert_sharded(state, shardings)
+        assert_close(state, tx.init(params))
+
+
+def test_the_check_for_moved_arrays_can_fail():
+    with mesh_of(AxisType.Auto) as mesh:
+        x = jax.device_put(jnp.ones((8, 16)), NamedSharding(mesh, P("x")))
+        columns, whole = (NamedSharding(mesh, spec) for spec in (P(None, "x"), P()))
+        for f, out in ((jnp.sort, whole), (jnp.negative, columns)):
+            assert moved(compiled(f, x, out_shardings=out).as_text())
+
+
+def layers_of(n, mesh, specs):
+    """n layers, to each of which the next of the specs."""
+    of_layer = {f"layer{i}": specs[i % len(specs)] for i in range(n)}
+    return shard({name: jnp.ones((8, 16)) for name in of_layer}, mesh, of_layer)
+
+
+def all_reduces_of_update(tx, params):
+    update = compiled(tx.update, params, tx.init(params), params)
+    return count("all-reduce", update.as_text())
+
+
+@needs_shardy
+@pytest.mark.parametrize(
+    ("name", "layers", "expected"),
+    [
+        ("adabelief", 3, 0),
+        ("aida", 3, 1),
+        ("aida", 12, 1),
+        ("ladam", 3, 1),
+        ("ladabelief", 12, 1),
+        ("ladabelief-post", 3, 1),
+    ],
+)
+def test_one_all_reduce_for_all_layers(name, layers, expected):
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
+        assert all_reduces_of_update(ALONE[name](0.1), params) == expected
+
+
+@needs_shardy
+@pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
+def test_one_all_reduce_whatever_k(k, layers):
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
+        assert all_reduces_of_update(ao.aida(0.1, k=k), params) == 1
+
+
+# XLA sums over one mesh axis after the other where they split different axes of an
+# array, and over different sets of devices apart. So does any sum of these arrays.
+@needs_shardy
+@every_kind
+@pytest.mark.parametrize(
+    ("specs", "expected"),
+    [
+        ([P()], 0),
+        ([P("x"), P(None, "x")], 1),
+        ([P(("x", "y"))], 1),
+        ([P("x"), P("y")], 2),
+        ([P("x", "y")], 2),
+        ([P("x"), P(), P("x", "y"), P(None, "y")], 2),
+        ([P("x", "y"), P("y", "x")], 3),
+    ],
+    ids=str,
+)
+def test_all_reduces_of_a_mesh_of_two_axes(specs, expected, kind):
+    with mesh_of(kind) as mesh:
+        params = layers_of(4, mesh, specs)
+        assert all_reduces_of_update(ao.aida(0.1), params) == expected
+        sums = compiled(lambda tree: jax.tree.map(jnp.sum, tree), params)
+        assert count("all-reduce", sums.as_text()) == expected
+
+
+@needs_shardy
+@pytest.mark.parametrize("k", [1, 2, 8])
+def test_the_published_loop_takes_an_all_reduce_a_round_and_layer(k, layers=3):
+    def project(g, m, xi=1e-20):
+        for _ in range(k):
+            inner = (g * m).sum()
+            g, m = inner / ((g * g).sum() + xi) * g, inner / ((m * m).sum() + xi) * m
+        return g - m
+
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
+        loop = compiled(lambda g, m: jax.tree.map(project, g, m), params, params)
+        assert count("all-reduce", loop.as_text()) == 1 + layers * (k - 1)
+
+
+def shard_map(f, mesh, in_specs, out_specs):
+    if hasattr(jax, "shard_map"):
+        shard_map = jax.shard_map
+    else:
+        from jax.experimental.shard_map import shard_map
+    return shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+
+
+@pytest.mark.parametrize(
+    ("axis_name", "specs", "stacked_axes"),
+    [
+        ("x", {"a": P("x"), "b": P(None, "x"), "c": P("x")}, 0),
+        (("x", "y"), {"a": P("x", "y"), "b": P(None, ("x", "y")), "c": P()}, 0),
+        ("x", {"a": P("y", "x"), "b": P(None, "x"), "c": P("y", None)}, 1),
+    ],
+    ids=["string", "tuple", "stacked"],
+)
+@pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief", "ladabelief-post"])
+def test_inside_shard_map(name, axis_name, specs, stacked_axes, steps=3):
+    whole_tx = ALONE[name](0.1, stacked_axes=stacked_axes)
+    tx = ALONE[name](0.1, stacked_axes=stacked_axes, axis_name=axis_name)
+    zeros = {"a": jnp.zeros((8, 16)), "b": jnp.zeros((3, 8)), "c": jnp.zeros((8, 2))}
+    whole = gradient(zeros, seed=100)
+    with mesh_of(AxisType.Auto) as mesh:
+        params = shard(whole, mesh, specs)
+        state = whole_tx.init(params)
+        of_state = shardings_of_state(whole_tx, state, specs, mesh)
+        of_state = jax.tree.map(lambda s: s.spec, of_state)
+        update = shard_map(tx.update, mesh, (specs, of_state, specs), (specs, of_state))
+        update = compiled(update, params, state, params)
+        for i in range(steps):
+            g = shard(gradient(whole, i), mesh, specs)
+            updates, state = update(g, state, params)
+    expected_state, whole_update = whole_tx.init(whole), jax.jit(whole_tx.update)
+    for i in range(steps):
+        expected, expected_state = whole_update(
+            gradient(whole, i), expected_state, whole
+        )
+    assert_close((updates, state), (expected, expected_state))
+    assert not SHARDY or count("all-reduce", update.as_text()) == 1
+    assert not moved(update.as_text())
