@@ -51,6 +51,7 @@ from adabelief_optax._moments import (
     second_moment,
     store,
     widen,
+    zeros_like,
     zeros_per_layer,
 )
 from adabelief_optax._order import map_in_order
@@ -96,9 +97,7 @@ def _square(e: jax.Array, s: jax.Array) -> jax.Array:
 
 
 def _zeros_like_params(params: optax.Params, dtype: Any) -> optax.Updates:
-    return jax.tree.map(
-        lambda p: jnp.zeros_like(p, dtype=nu_dtype_of(p, dtype)), params
-    )
+    return jax.tree.map(lambda p: zeros_like(p, nu_dtype_of(p, dtype)), params)
 
 
 ELEMENTWISE = _Layerwise(_zeros_like_params, _square, lambda tree: tree)
@@ -156,9 +155,7 @@ def belief(
 
     def init_fn(params: optax.Params) -> ScaleByBeliefState:
         check_params(params)
-        mu = jax.tree.map(
-            lambda p: jnp.zeros_like(p, dtype=mu_dtype_of(p, mu_dtype)), params
-        )
+        mu = jax.tree.map(lambda p: zeros_like(p, mu_dtype_of(p, mu_dtype)), params)
         return ScaleByBeliefState(
             count=jnp.zeros([], jnp.int32),
             mu=mu,

@@ -72,6 +72,23 @@ def map_layers(
     if not jax.tree.leaves(tree):  # also what `optax.tree.map_params` passes
         return tree
 
+    def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
+        return tuple(jax.tree_util.keystr((key,), simple=True) for key in path)
+
+    # By the names on the way, so that a dict fits a model's own kind of mapping.
+    given = {
+        keys(path): n for path, n in jax.tree_util.tree_leaves_with_path(stacked_axes)
+    }
+
+    def axes_of(path: tuple[Any, ...]) -> Any:
+        names = keys(path)
+        for i in range(len(names) + 1):
+            if names[:i] in given:
+                return given[names[:i]]
+        raise ValueError(
+            f"stacked_axes has no entry for leaf '{'/'.join(names)}': {stacked_axes}"
+        )
+
     def checked(path: tuple[Any, ...], axes: Any, leaf: Any) -> Any:
         if not isinstance(axes, jax.core.Tracer):
             axes = int(axes)
@@ -83,7 +100,6 @@ def map_layers(
                 )
         return f(axes, leaf)
 
-    axes = jax.tree.map(
-        lambda n, sub: jax.tree.map(lambda _: n, sub), stacked_axes, tree
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: checked(path, axes_of(path), leaf), tree
     )
-    return jax.tree_util.tree_map_with_path(checked, axes, tree)

@@ -77,6 +77,16 @@ def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
     return x / bias.astype(jnp.finfo(x.dtype).dtype)
 
 
+def zeros_like(p: Any, dtype: Any) -> jax.Array:
+    """Returns zeros of p's shape and sharding."""
+    if not isinstance(p, jax.core.Tracer):
+        return jnp.zeros_like(p, dtype=dtype)
+    # Inside jit zeros would be a constant, which XLA is free to keep whole on every
+    # device. What is computed entry by entry from p is sharded as p is.
+    p = real(p)
+    return jnp.logical_and(p > 0, p < 0).astype(dtype)
+
+
 def zeros_per_layer(p: Any, stacked_axes: int, dtype: Any) -> jax.Array:
     """Returns one zero for each layer of p, sharded as p's leading axes are."""
     if isinstance(stacked_axes, jax.core.Tracer):
@@ -85,5 +95,5 @@ def zeros_per_layer(p: Any, stacked_axes: int, dtype: Any) -> jax.Array:
             "static_args of optax.inject_hyperparams"
         )
     # A sum, because it carries the sharding of the axes that are left over.
-    zeros = jnp.zeros_like(p, dtype=dtype)
+    zeros = zeros_like(p, dtype)
     return zeros.sum(tuple(range(stacked_axes, zeros.ndim)))
