@@ -165,7 +165,8 @@ def report(args: argparse.Namespace, state: State, seconds: float) -> None:
     devices = f"{jax.device_count()} {jax.devices()[0].device_kind} devices"
     print(
         f"{args.optimizer}: test accuracy {accuracy:.2%}, loss {loss:.4f} after step "
-        f"{args.steps}; {seconds:.1f} s on {devices} of {jax.process_count()} processes"
+        f"{args.steps}; {seconds:.1f} s with "
+        f"compilation on {devices} of {jax.process_count()} processes"
     )
     if args.out:
         np.savez(args.out, **checkpoint.by_path(params))
@@ -217,7 +218,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--optimizer", choices=OPTIMIZERS, default="aida", help="default %(default)s")
     add("--moments", choices=MOMENTS, default="float32", help="default %(default)s")
-    add("--learning-rate", type=rate, default=3e-3, help="default %(default)s")
+    add("--learning-rate", type=rate, default=1e-3, help="default %(default)s")
     add("--steps", type=count, default=300, help="in all; default %(default)s")
     add("--batch-size", type=batch, default=64, help="in all; default %(default)s")
     add("--width", type=count, default=64, help="of a block; default %(default)s")
