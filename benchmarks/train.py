@@ -41,7 +41,15 @@ OPTIMIZERS = {
 }
 MOMENTS = ("float32", "bfloat16")
 # Options that a run keeps when it goes on; the number of steps may grow.
-KEPT = ("optimizer", "moments", "width", "depth", "learning_rate", "batch_size", "seed")
+FIXED = (
+    "optimizer",
+    "moments",
+    "width",
+    "depth",
+    "learning_rate",
+    "batch_size",
+    "seed",
+)
 
 
 class State(NamedTuple):
@@ -83,11 +91,23 @@ class Program(NamedTuple):
     batch: NamedSharding
 
 
-def program(args: argparse.Namespace) -> Program:
+def layout(mesh: jax.sharding.Mesh, shapes: State) -> State:
+    """Returns shapes with shardings: the parameters everywhere, the rest spread."""
+
+    def placed(sharding: NamedSharding, x: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+    everywhere = partial(placed, NamedSharding(mesh, PartitionSpec()))
+    return State(
+        jax.tree.map(everywhere, shapes.params),
+        jax.tree.map(lambda x: placed(spread(mesh, x), x), shapes.opt_state),
+    )
+
+
+def build(args: argparse.Namespace) -> Program:
     """Returns the functions of a run over all devices of all processes."""
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
     tx, loss = optimizer(args), jax.value_and_grad(digits.evaluate, has_aux=True)
-    everywhere, batch = (NamedSharding(mesh, PartitionSpec(*a)) for a in ((), ["data"]))
 
     def init() -> State:
         params = digits.draw(args.width, args.depth, args.seed)
@@ -103,23 +123,16 @@ def program(args: argparse.Namespace) -> Program:
         updates, opt_state = tx.update(grads, state.opt_state, state.params)
         return State(optax.apply_updates(state.params, updates), opt_state), mean
 
-    shapes = jax.eval_shape(init)
-    shardings = State(
-        jax.tree.map(lambda _: everywhere, shapes.params),
-        jax.tree.map(partial(spread, mesh), shapes.opt_state),
-    )
-    like = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        shapes,
-        shardings,
-    )
-    jitted = jax.jit(
+    like = layout(mesh, jax.eval_shape(init))
+    state = jax.tree.map(lambda x: x.sharding, like)
+    batch, mean = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (["data"], []))
+    step = jax.jit(
         step,
-        in_shardings=(shardings, batch, batch),
-        out_shardings=(shardings, everywhere),
+        in_shardings=(state, batch, batch),
+        out_shardings=(state, mean),
         donate_argnums=0,
     )
-    return Program(jax.jit(init, out_shardings=shardings), jitted, like, batch)
+    return Program(jax.jit(init, out_shardings=state), step, like, batch)
 
 
 def place(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
@@ -143,7 +156,7 @@ def begin(
 
 def train(args: argparse.Namespace, program: Program, manager: Any) -> State:
     """Trains to the last step, from where the checkpoints end."""
-    options = {name: getattr(args, name) for name in KEPT}
+    options = {name: getattr(args, name) for name in FIXED}
     state, done, position = begin(args, program, manager, options)
     images, labels = digits.load()[0]
     quiet = None if jax.process_index() == 0 else True  # None: as the terminal is
@@ -162,11 +175,11 @@ def report(args: argparse.Namespace, state: State, seconds: float) -> None:
     """Prints what was reached, and writes the parameters."""
     params = jax.tree.map(np.asarray, state.params)
     loss, accuracy = jax.jit(digits.evaluate)(params, *digits.load()[1])
-    devices = f"{jax.device_count()} {jax.devices()[0].device_kind} devices"
+    kind = jax.devices()[0].device_kind
     print(
         f"{args.optimizer}: test accuracy {accuracy:.2%}, loss {loss:.4f} after step "
-        f"{args.steps}; {seconds:.1f} s with "
-        f"compilation on {devices} of {jax.process_count()} processes"
+        f"{args.steps}; {seconds:.1f} s with compilation; devices: {kind} "
+        f"x {jax.device_count()}, processes: {jax.process_count()}"
     )
     if args.out:
         np.savez(args.out, **checkpoint.by_path(params))
@@ -177,7 +190,10 @@ def connect(args: argparse.Namespace) -> None:
     """Meets the other processes, if there are any."""
     given = [args.coordinator, args.processes, args.process_id]
     if args.distributed:
-        jax.distributed.initialize()
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:  # neither TPU hosts nor SLURM
+            raise SystemExit(f"--distributed finds no cluster: {error}") from None
     elif None not in given:
         if args.process_id >= args.processes:
             raise SystemExit(
@@ -242,8 +258,8 @@ def run(args: argparse.Namespace) -> None:
             f"the {jax.device_count()} devices"
         )
     manager = checkpoint.open_manager(args.directory) if args.directory else None
-    compiled, began = program(args), time.perf_counter()
-    state = jax.block_until_ready(train(args, compiled, manager))
+    program, began = build(args), time.perf_counter()
+    state = jax.block_until_ready(train(args, program, manager))
     seconds = time.perf_counter() - began
     if manager:
         manager.close()  # waits until the last checkpoint is there

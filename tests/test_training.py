@@ -1,5 +1,6 @@
 """Does training on several processes, killed and resumed, lose anything?"""
 
+import argparse
 import contextlib
 import os
 import random
@@ -16,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from benchmarks import train
 from benchmarks.__main__ import main
 from benchmarks.checkpoint import by_path
 
@@ -206,17 +208,30 @@ def test_from_eight_devices_to_one_and_two(tmp_path):
 
 @pytest.mark.slow
 def test_optax_adabelief_and_ours_go_on_with_each_other(tmp_path):
-    def train(optimizer, steps, name):
+    def trained(optimizer, steps, name):
         options = ["--optimizer", optimizer, "--directory", str(tmp_path / name)]
         run_here([*SMALL, str(steps), *options])
         return arrays(tmp_path / name)
 
-    ours, theirs = train("adabelief", 24, "ours"), train("optax.adabelief", 12, "both")
+    ours = trained("adabelief", 24, "ours")
+    theirs = trained("optax.adabelief", 12, "both")
     assert theirs.keys() == ours.keys()
-    assert_near(train("adabelief", 24, "both"), ours)
-    train("optax.adabelief", 24, "ours")  # reads it, and has no step to make
+    assert_near(trained("adabelief", 24, "both"), ours)
+    trained("optax.adabelief", 24, "ours")  # reads it, and has no step to make
     with pytest.raises(SystemExit, match="not adam"):
-        train("adam", 24, "ours")
+        trained("adam", 24, "ours")
+
+
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_the_state_of_the_optimizer_is_spread(optimizer):
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    like = train.build(parser.parse_args(["--optimizer", optimizer])).like
+    for path, x in by_path(like.opt_state).items():
+        spread = any(length % 2 == 0 for length in x.shape)  # over two devices
+        part = x.sharding.shard_shape(x.shape)
+        assert np.prod(part) * (1 + spread) == np.prod(x.shape), path
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(like.params))
 
 
 @pytest.fixture(scope="module")
