@@ -5,8 +5,9 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-flax = [r for r in project["optional-dependencies"]["benchmarks"] if "flax" in r]
-for requirement in project["dependencies"] + flax:
+extra = project["optional-dependencies"]["benchmarks"]
+extra = [r for r in extra if r.startswith(("flax", "orbax"))]  # they depend on JAX
+for requirement in project["dependencies"] + extra:
     name, version = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
     print(f"{name}=={version}")
     if name == "jax":
