@@ -1,13 +1,14 @@
 """AdaBelief, Aida, LAdam and LAdaBelief as Optax gradient transformations."""
 
 from adabelief_optax._belief import scale_by_belief, scale_by_layerwise_belief
-from adabelief_optax._engine import ScaleByBeliefState
 from adabelief_optax._marks import ignore_prediction, layerwise_projection
 from adabelief_optax._optimizers import adabelief, aida, ladabelief, ladam
 from adabelief_optax._recommended import RECOMMENDED
+from adabelief_optax._state import ScaleByBeliefAmsgradState, ScaleByBeliefState
 
 __all__ = [
     "RECOMMENDED",
+    "ScaleByBeliefAmsgradState",
     "ScaleByBeliefState",
     "adabelief",
     "aida",

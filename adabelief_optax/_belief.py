@@ -83,7 +83,8 @@ def scale_by_belief(
             below 6e-5, where s often is, and holds at most 65504.
 
     Returns:
-        An `optax.GradientTransformationExtraArgs` with `ScaleByBeliefState`.
+        An `optax.GradientTransformationExtraArgs` with `ScaleByBeliefState`, or
+        with `amsgrad` `ScaleByBeliefAmsgradState`.
 
     Raises:
         ValueError: if an argument is out of range; in `init`, for a parameter
@@ -173,8 +174,8 @@ def scale_by_layerwise_belief(
         nu_dtype: as in `scale_by_belief`.
 
     Returns:
-        An `optax.GradientTransformationExtraArgs` with `ScaleByBeliefState`,
-        whose `nu` with "pre" has the shape of the leaf's stacked axes.
+        An `optax.GradientTransformationExtraArgs` with states as
+        `scale_by_belief`; with "pre" `nu` has the shape of the stacked axes.
 
     Raises:
         ValueError: as `scale_by_belief`, for an unknown `processing`, and in

@@ -58,23 +58,11 @@ from adabelief_optax._order import map_in_order
 from adabelief_optax._rectify import rectified
 from adabelief_optax._residual import Rule
 from adabelief_optax._rounding import store_moment
-
-
-class ScaleByBeliefState(NamedTuple):
-    """State of `scale_by_belief` and `scale_by_layerwise_belief`.
-
-    Attributes:
-        count: t, the number of updates so far, an int32 scalar.
-        mu: m, a tree like the parameters.
-        nu: s, a tree like the parameters; with `processing="pre"` each leaf
-            has one number a layer: the leading `stacked_axes` axes alone.
-        nu_max: d with AMSGrad, a tree like `nu`; otherwise None.
-    """
-
-    count: chex.Array
-    mu: optax.Updates
-    nu: optax.Updates
-    nu_max: optax.Updates | None = None
+from adabelief_optax._state import (
+    BeliefState,
+    ScaleByBeliefAmsgradState,
+    ScaleByBeliefState,
+)
 
 
 class _Layerwise(NamedTuple):
@@ -153,22 +141,21 @@ def belief(
     check_dtype("mu_dtype", mu_dtype, jnp.inexact)
     check_dtype("nu_dtype", nu_dtype, jnp.floating)
 
-    def init_fn(params: optax.Params) -> ScaleByBeliefState:
+    def init_fn(params: optax.Params) -> BeliefState:
         check_params(params)
         mu = jax.tree.map(lambda p: zeros_like(p, mu_dtype_of(p, mu_dtype)), params)
-        return ScaleByBeliefState(
-            count=jnp.zeros([], jnp.int32),
-            mu=mu,
-            nu=layerwise.init_nu(params, nu_dtype),
-            nu_max=layerwise.init_nu(params, nu_dtype) if amsgrad else None,
-        )
+        count, nu = jnp.zeros([], jnp.int32), layerwise.init_nu(params, nu_dtype)
+        if not amsgrad:
+            return ScaleByBeliefState(count, mu, nu)
+        nu_max = layerwise.init_nu(params, nu_dtype)
+        return ScaleByBeliefAmsgradState(count, mu, nu, nu_max)
 
     def update_fn(
         updates: optax.Updates,
-        state: ScaleByBeliefState,
+        state: Any,
         params: optax.Params | None = None,
         **extra_args: Any,
-    ) -> tuple[optax.Updates, ScaleByBeliefState]:
+    ) -> tuple[optax.Updates, BeliefState]:
         del params, extra_args
         gradients, rules = unmark(updates)
         gradients = jax.tree.map(jnp.asarray, gradients)
@@ -206,7 +193,9 @@ def belief(
             u = rectified(u, m_hat, b2, t, degenerate_to_sgd)
 
         def stored(x: Any, old: Any, other: Any) -> Any:
-            return jax.tree.map(lambda *x: store_moment(*x, t), x, old, other)
+            return jax.tree.map(
+                lambda x, old, other: store_moment(x, old, other, t), x, old, other
+            )
 
         new = {"mu": stored(m, state.mu, state.nu), "nu": stored(s, state.nu, state.mu)}
         if amsgrad:
