@@ -54,7 +54,7 @@ from adabelief_optax._moments import (
     zeros_like,
     zeros_per_layer,
 )
-from adabelief_optax._order import map_in_order
+from adabelief_optax._order import after_sums, map_in_order
 from adabelief_optax._rectify import rectified
 from adabelief_optax._residual import Rule
 from adabelief_optax._rounding import store_moment
@@ -166,8 +166,9 @@ def belief(
         g = jax.tree.map(widen, gradients)
 
         def moments(m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule) -> Any:
-            m = ema(b1, g, widen(m))
-            e = rule(g, m)
+            sums = rule.sums(g, ema(b1, g, widen(m)))
+            m = ema(b1, g, widen(after_sums(m, sums[0]) if sums else m))
+            e = rule.residual(g, m, sums)
             square = layerwise.mean_square(e, s)
             return m, second_moment(b2, square, widen(s), eps_root)
 

@@ -1,17 +1,23 @@
-"""One leaf after another, where that saves memory traffic.
+"""What comes after what, where that saves memory traffic.
 
-XLA on CPU starts every operation as soon as its operands are there, first come,
-first served. Of an optimizer step that means the averages of all leaves, then the
-second moments of all, then the updates of all: each array has left the cache when
-it is read again, and the step moves half as many bytes more than it must. So a
-leaf is made to wait for the one before. What makes it wait is a number that is
-always 0, which the compiler cannot know: it is read from s, and s is not negative.
+XLA is free to compute in any order, and to keep or to compute again. It chooses
+badly in two places, so there an array is made to wait for another by adding a
+number computed from that: one that is always 0, which the compiler cannot know. On
+other platforms the number is the constant 0, and nothing is left of it.
 
-On other platforms nothing waits: there the kernels of a leaf are one or two. Nor
-does it with several devices, where an entry of a sharded array is not to be had for
-free.
+On CPU every operation starts as soon as its operands are there, first come, first
+served. Of an optimizer step that means the averages of all leaves, then the second
+moments of all, then the updates of all: each array has left the cache when it is
+read again, and the step moves half as many bytes more than it must. So a leaf waits
+for the one before, unless there are several devices, where an entry of a sharded
+array is not to be had for free.
+
+On GPU the new average is kept by the kernel that sums over the layer, which cannot
+write it to where the old one was: it is copied there in the end, 8 bytes a parameter.
+So the old average waits for the sums, and the new one is computed again after them.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +25,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-# Smaller leaves stay in the cache together.
+from adabelief_optax._layer import expand_to
+
+# Smaller leaves stay in the cache.
 _WORTH_WAITING = 2**16
 
 
@@ -32,7 +40,7 @@ def map_in_order(
 
     Args:
         f: returns the new m and s of a leaf.
-        mu: the averages; it is m that waits for the s of the leaf before.
+        mu: the averages; on CPU it is m that waits for the s of the leaf before.
         *rest: trees of the same structure.
 
     Returns:
@@ -40,13 +48,13 @@ def map_in_order(
     """
     treedef: Any = jax.tree.structure(mu)
     leaves = zip(*map(treedef.flatten_up_to, (mu, *rest)), strict=True)
-    zero = _zero_that_waits(mu)
     pairs: list[tuple[jax.Array, jax.Array]] = []
     previous = None
     for m, *others in leaves:
-        large = m.size >= _WORTH_WAITING
-        if large and zero is not None and previous is not None:
-            m = m + zero(previous).astype(m.dtype)
+        large = m.size >= _WORTH_WAITING and jax.device_count() == 1
+        if large and previous is not None:
+            first = jax.lax.slice(previous, (0,) * previous.ndim, (1,) * previous.ndim)
+            m = _wait(m, first.reshape(()), "cpu")
         pairs.append(f(m, *others))
         if large:
             previous = pairs[-1][1]
@@ -54,16 +62,22 @@ def map_in_order(
     return treedef.unflatten(firsts), treedef.unflatten(seconds)
 
 
-def _zero_that_waits(mu: chex.ArrayTree) -> Callable[[jax.Array], jax.Array] | None:
-    traced = any(isinstance(m, jax.core.Tracer) for m in jax.tree.leaves(mu))
-    if not traced or jax.device_count() > 1:
-        return None
-    one_on_cpu = jax.lax.platform_dependent(
-        cpu=lambda: jnp.ones([]), default=lambda: jnp.zeros([])
+def after_sums(m: jax.Array, sums: jax.Array) -> jax.Array:
+    """Returns m, on GPU after the layers' sums of squares are there."""
+    return _wait(m, sums, "cuda", "rocm") if m.size >= _WORTH_WAITING else m
+
+
+def _wait(x: jax.Array, square: jax.Array, *platforms: str) -> jax.Array:
+    """Returns x, after `square`, of which no entry is negative."""
+    if not isinstance(x, jax.core.Tracer):
+        return x
+    zero = _zero_after(jax.lax.stop_gradient(square), platforms)
+    return x + expand_to(zero, x).astype(x.dtype)
+
+
+@functools.partial(jax.jit, static_argnames="platforms")  # to be traced but once
+def _zero_after(square: jax.Array, platforms: tuple[str, ...]) -> jax.Array:
+    one_there = jax.lax.platform_dependent(
+        **dict.fromkeys(platforms, lambda: jnp.ones([])), default=lambda: jnp.zeros([])
     )
-
-    def zero(s: jax.Array) -> jax.Array:
-        first = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
-        return jnp.where(jax.lax.stop_gradient(first) < -1, one_on_cpu, 0.0)
-
-    return zero
+    return jnp.where(square < -1, one_there, 0.0)  # also where it is not a number

@@ -30,19 +30,59 @@ _UNROLLED_ROUNDS = 8
 
 
 def mutual_scales(
-    sums: tuple[jax.Array, jax.Array, jax.Array], stages: tuple[tuple[Any, Any], ...]
+    sums: tuple[jax.Array, ...], stages: tuple[tuple[Any, Any], ...]
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the scales a, b after all rounds.
 
     Args:
         sums: A, B and C of the layers, each of one shape.
-        stages: pairs (k, xi): k rounds with that ξ, one stage after the other.
+        stages: pairs (k, xi): k rounds with that ξ, one stage after the other; at
+            least one k is traced or above 0.
     """
-    a, b = jnp.ones_like(sums[0]), jnp.ones_like(sums[1])
+    A, B, C = sums
+    # One array of both, of which XLA makes one small kernel a round.
+    squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
+    scales = None
     for k, xi in stages:
-        rounds = _rounds if isinstance(k, int) else _traced_rounds
-        a, b = rounds(k, xi, *sums, a, b)
-    return a, b
+        xi = _not_zero(xi, C.dtype)
+        if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
+            for _ in range(k):
+                scales = _one_round(xi, squares, inner, scales)
+        else:
+            start = jnp.ones_like(squares) if scales is None else scales
+            scales = jnp.stack(_looped_rounds(k, xi, A, B, C, *start))
+    assert scales is not None
+    return scales[0], scales[1]
+
+
+def _not_zero(xi: Any, dtype: Any) -> Any:
+    # ξ = 0 is for vectors that are not zero. Those that are get 0, not 0/0.
+    tiny = float(jnp.finfo(dtype).tiny)
+    return max(xi, tiny) if isinstance(xi, float | int) else jnp.maximum(xi, tiny)
+
+
+@jax.jit  # to be traced once, not for every round of every layer
+def _one_round(
+    xi: Any, squares: jax.Array, inner: jax.Array, scales: jax.Array | None
+) -> jax.Array:
+    """Returns the next (a, b), the first ones if there are none yet."""
+    if scales is None:
+        return _ratio(inner, squares + xi)
+    d = scales * (scales[::-1] * inner)
+    return scales * _ratio(d, scales * (scales * squares) + xi)
+
+
+@jax.custom_jvp
+def _ratio(x: jax.Array, y: jax.Array) -> jax.Array:
+    return x / y
+
+
+@_ratio.defjvp
+def _ratio_jvp(primals: Any, tangents: Any) -> Any:
+    # As usual, but for y² in the denominator, which could be ξ² and vanish.
+    (x, y), (dx, dy) = primals, tangents
+    ratio = _ratio(x, y)
+    return ratio, (dx - ratio * dy) / y
 
 
 def _rounds(
@@ -54,35 +94,23 @@ def _rounds(
     a: jax.Array,
     b: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    # One array of both, of which XLA makes one small kernel a round.
-    squares, scales = jnp.stack([A, B]), jnp.stack([a, b])
-
-    def one_round(_: Any, scales: jax.Array) -> jax.Array:
-        d = scales[0] * (scales[1] * C)
-        # d/(a²A+ξ), as two divisions by the root: the derivative of one division
-        # would square ξ. The floor is for ξ = 0 with a zero vector alone.
-        tiny = jnp.finfo(C.dtype).tiny
-        length = jnp.sqrt(jnp.maximum(scales * (scales * squares) + xi, tiny))
-        return scales * (d[None] / length / length)
-
-    if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
-        for i in range(k):
-            scales = one_round(i, scales)
-    else:
-        scales = jax.lax.fori_loop(0, k, one_round, scales)
+    squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
+    scales = jax.lax.fori_loop(
+        0, k, lambda _, x: _one_round(xi, squares, inner, x), jnp.stack([a, b])
+    )
     return scales[0], scales[1]
 
 
-_traced_rounds = jax.custom_jvp(_rounds)
+_looped_rounds = jax.custom_jvp(_rounds)
 
 
-@_traced_rounds.defjvp
-def _traced_rounds_jvp(primals: Any, tangents: Any) -> Any:
+@_looped_rounds.defjvp
+def _looped_rounds_jvp(primals: Any, tangents: Any) -> Any:
     # Reverse mode cannot enter a loop of unknown length. The map is elementwise,
     # so its derivatives by each operand, taken forwards, are all there is.
     k, *operands = primals
     operands = [jnp.asarray(x, operands[1].dtype) for x in operands]
-    result = _traced_rounds(k, *operands)
+    result = _looped_rounds(k, *operands)
     derivative = (jnp.zeros_like(result[0]), jnp.zeros_like(result[1]))
     for i, tangent in enumerate(tangents[1:]):
         direction = [

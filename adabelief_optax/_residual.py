@@ -1,12 +1,12 @@
 """R(g, m): how far a layer's gradient g is from its prediction m.
 
-Each rule is a function of one layer's gradient and prediction, in float32 or
-more, and returns the residual e whose square the second moment averages.
+A rule is a pair of functions of one layer's arrays, in float32 or more: first the
+numbers that it needs of the layer as a whole, then the residual e, whose square the
+second moment averages.
 """
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -14,18 +14,42 @@ import jax.numpy as jnp
 from adabelief_optax._layer import AxisName, abs_sq, expand_to, layer_sum
 from adabelief_optax._projection import mutual_scales
 
-Rule = Callable[[jax.Array, jax.Array], jax.Array]
+Sums = tuple[jax.Array, ...]
 
 
-def difference(g: jax.Array, m: jax.Array) -> jax.Array:
-    """Returns e = g − m: AdaBelief."""
-    return g - m
+class Rule(Protocol):
+    """How a residual is measured."""
+
+    def sums(self, g: jax.Array, m: jax.Array) -> Sums:
+        """Returns sums over the layer, the first of squares; none is ()."""
+
+    def residual(self, g: jax.Array, m: jax.Array, sums: Sums) -> jax.Array:
+        """Returns e."""
 
 
-def gradient_alone(g: jax.Array, m: jax.Array) -> jax.Array:
-    """Returns e = g: Adam's second moment."""
-    del m
-    return g
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """e = g − m: AdaBelief."""
+
+    def sums(self, g: jax.Array, m: jax.Array) -> Sums:
+        """None are needed."""
+        del g, m
+        return ()
+
+    def residual(self, g: jax.Array, m: jax.Array, sums: Sums) -> jax.Array:
+        """Returns the residual."""
+        del sums
+        return g - m
+
+
+@dataclasses.dataclass(frozen=True)
+class GradientAlone(Difference):
+    """e = g: Adam's second moment."""
+
+    def residual(self, g: jax.Array, m: jax.Array, sums: Sums) -> jax.Array:
+        """Returns the residual."""
+        del m, sums
+        return g
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +66,23 @@ class ProjectedDifference:
     stacked_axes: Any
     axis_name: AxisName
 
-    def __call__(self, g: jax.Array, m: jax.Array) -> jax.Array:
-        """Returns the residual."""
+    def sums(self, g: jax.Array, m: jax.Array) -> Sums:
+        """Returns ⟨g,g⟩, ⟨m,m⟩ and Re⟨g,m⟩ of each layer."""
         if all(isinstance(k, int) and k == 0 for k, _ in self.stages):
-            return difference(g, m)
+            return ()
         inner = g * m if jnp.isrealobj(g) else (g * m.conj()).real
         A, B, C = (
             layer_sum(x, self.stacked_axes, self.axis_name)
             for x in (abs_sq(g), abs_sq(m), inner)
         )
-        a, b = mutual_scales((A, B, C), self.stages)
+        return A, B, C
+
+    def residual(self, g: jax.Array, m: jax.Array, sums: Sums) -> jax.Array:
+        """Returns the residual."""
+        if not sums:
+            return g - m
+        a, b = mutual_scales(sums, self.stages)
         return expand_to(a, g) * g - expand_to(b, m) * m
+
+
+difference, gradient_alone = Difference(), GradientAlone()
