@@ -218,19 +218,18 @@ def _statistics_of(
 ) -> dict[str, jax.Array]:
     """Returns the statistics of the layers of one leaf by their full names."""
     x = widen(x)
-    stack = x.shape[:stacked_axes]
-    x = x.reshape(*stack, -1) if x.size else x.reshape(0)
     if not x.size:
         return {}
-    mean = x.mean(-1, keepdims=True)
+    axes = tuple(range(stacked_axes, x.ndim))
+    deviation = x - x.mean(axes, keepdims=True)
     by_name = {
-        "mean": mean[..., 0],
-        "std": jnp.sqrt(jnp.mean((x - mean) ** 2, -1)),
-        "min": x.min(-1),
-        "max": x.max(-1),
+        "mean": x.mean(axes),
+        "std": jnp.sqrt(jnp.mean(deviation**2, axes)),
+        "min": x.min(axes),
+        "max": x.max(axes),
     }
     return {
         "/".join([*names, *map(str, index), statistic]): values[index]
-        for index in itertools.product(*map(range, stack))
+        for index in itertools.product(*map(range, x.shape[:stacked_axes]))
         for statistic, values in by_name.items()
     }

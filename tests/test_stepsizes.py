@@ -1,5 +1,7 @@
 """Are the stepsizes those of the last step, wherever the state is?"""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ import pytest
 from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import adabelief_optax as ao
 from tests.methods import FAMILY
@@ -178,6 +181,20 @@ def test_wrappers(wrap, name):
     assert_close(
         ao.stepsizes(wrapped, **GIVEN), ao.stepsizes(plain, **GIVEN), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "start"),
+    [
+        (lambda tx: optax.lookahead(tx, 2, 0.5), optax.LookaheadParams.init_synced),
+        (lambda tx: optax.contrib.schedule_free(tx, 1e-2), lambda params: params),
+        (lambda tx: optax.contrib.mechanize(tx), lambda params: params),
+    ],
+    ids=["lookahead", "schedule_free", "mechanize"],
+)
+def test_wrappers_that_change_the_gradients(wrap, start):
+    sizes = ao.stepsizes(wrap(ao.aida(1e-2)).init(start(params_like())))
+    assert jax.tree.structure(sizes) == jax.tree.structure(params_like())
 
 
 def test_injected_hyperparameters_are_the_defaults():
@@ -364,6 +381,18 @@ def test_statistics(jit, axes):
                 expected[f"{place}/{f.__name__}".replace("amin", "min")] = f(x[index])
     assert_close(actual, jax.tree.map(np.float32, expected))
     assert all(x.shape == () for x in actual.values())
+
+
+@pytest.mark.parametrize("stacked_axes", [0, 1])
+def test_statistics_of_sharded_layers_gather_nothing(stacked_axes):
+    mesh = Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("x", "y"))
+    x = jnp.arange(1.0, 257.0).reshape(4, 8, 8)
+    spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, "x", "y")))
+    statistics = jax.jit(
+        functools.partial(ao.stepsize_statistics, stacked_axes=stacked_axes)
+    )
+    assert_close(statistics(spread), statistics(x))
+    assert "all-gather" not in statistics.lower(spread).compile().as_text()
 
 
 def test_a_small_spread_around_a_large_mean():
