@@ -5,9 +5,10 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-extra = project["optional-dependencies"]["benchmarks"]
-extra = [r for r in extra if r.startswith(("flax", "orbax"))]  # they depend on JAX
-for requirement in project["dependencies"] + extra:
+extras = project["optional-dependencies"]
+extra = dict.fromkeys(extras["benchmarks"] + extras["examples"])
+on_jax = [r for r in extra if r.startswith(("equinox", "flax", "orbax"))]
+for requirement in project["dependencies"] + on_jax:
     name, version = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
     print(f"{name}=={version}")
     if name == "jax":

@@ -5,6 +5,7 @@ from adabelief_optax._marks import ignore_prediction, layerwise_projection
 from adabelief_optax._optimizers import adabelief, aida, ladabelief, ladam
 from adabelief_optax._recommended import RECOMMENDED
 from adabelief_optax._state import ScaleByBeliefAmsgradState, ScaleByBeliefState
+from adabelief_optax._stepsizes import stepsize_statistics, stepsizes
 
 __all__ = [
     "RECOMMENDED",
@@ -18,4 +19,6 @@ __all__ = [
     "layerwise_projection",
     "scale_by_belief",
     "scale_by_layerwise_belief",
+    "stepsize_statistics",
+    "stepsizes",
 ]

@@ -1,0 +1,111 @@
+"""Trains an Equinox model on scikit-learn's digits, with all that a project needs.
+
+    python examples/equinox_loop.py --directory RUN
+
+Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
+activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
+command goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from sklearn.datasets import load_digits
+from tensorboardX import SummaryWriter
+
+from adabelief_optax import aida, stepsize_statistics
+
+BATCH, ACCUMULATED, SCHEDULE, LOG_EVERY, SAVE_EVERY = 64, 2, 400, 20, 100
+
+
+def make_model(width: int, key: jax.Array) -> eqx.nn.Sequential:
+    """Returns a perceptron for one image, in float32."""
+    inner, outer = jax.random.split(key)
+    first, norm = eqx.nn.Linear(64, width, key=inner), eqx.nn.LayerNorm(width)
+    last = eqx.nn.Linear(width, 10, key=outer)
+    return eqx.nn.Sequential([first, norm, eqx.nn.Lambda(jax.nn.relu), last])
+
+
+def logits_of(model: eqx.Module, x: jax.Array) -> jax.Array:
+    """Returns a batch of logits, computed in bfloat16 from float32 parameters."""
+    params, rest = eqx.partition(model, eqx.is_inexact_array)
+    half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), params)
+    logits = jax.vmap(eqx.combine(half, rest))(x.astype(jnp.bfloat16))
+    return logits.astype(jnp.float32)
+
+
+def make_optimizer() -> optax.MultiSteps:
+    """Returns Aida on accumulated gradients, whose steps the schedule counts."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
+    rule = aida(
+        rate,
+        weight_decay=1e-2,  # of neither biases nor norms
+        weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
+    )
+    tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
+    return optax.MultiSteps(tx, every_k_schedule=ACCUMULATED)
+
+
+def loss_of(model: eqx.Module, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns the mean cross entropy."""
+    logits = logits_of(model, x)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+TX = make_optimizer()
+
+
+@eqx.filter_jit
+def train_step(
+    model: eqx.Module, opt_state: optax.OptState, x: jax.Array, y: jax.Array
+) -> tuple[eqx.Module, optax.OptState, jax.Array]:
+    """Returns the next model and state, and the loss."""
+    loss, grads = eqx.filter_value_and_grad(loss_of)(model, x, y)
+    params = eqx.filter(model, eqx.is_inexact_array)
+    updates, opt_state = TX.update(grads, opt_state, params)
+    return eqx.apply_updates(model, updates), opt_state, loss
+
+
+def main() -> None:
+    """Trains, from the checkpoint if there is one, and prints the accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=SCHEDULE, help="train up to here")
+    parser.add_argument("--directory", type=Path, required=True, help="for the run")
+    args = parser.parse_args()
+    x, y = load_digits(return_X_y=True)
+    x, y = (x / 16).astype(np.float32), y.astype(np.int32)
+    model = make_model(128, jax.random.key(0))
+    opt_state = TX.init(eqx.filter(model, eqx.is_inexact_array))
+    statistics = jax.jit(stepsize_statistics)
+    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
+    writer = SummaryWriter(str(args.directory / "events"))
+    with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
+        start = manager.latest_step() or 0
+        if start:
+            like = eqx.filter((model, opt_state), eqx.is_array)
+            arrays = manager.restore(start, args=ocp.args.StandardRestore(like))
+            model, opt_state = eqx.combine(arrays, (model, opt_state))
+            print(f"resumed at step {start}")
+        for step in range(start + 1, args.steps + 1):
+            batch = np.random.default_rng(step).integers(1500, size=BATCH)
+            model, opt_state, loss = train_step(model, opt_state, x[batch], y[batch])
+            if step % LOG_EVERY == 0:
+                metrics = {"loss": loss, **statistics(opt_state)}
+                for name, value in metrics.items():
+                    writer.add_scalar(name, float(value), step)
+            arrays = eqx.filter((model, opt_state), eqx.is_array)
+            items = ocp.args.StandardSave(arrays)
+            manager.save(step, args=items, force=step == args.steps)
+    writer.close()
+    digits = eqx.filter_jit(logits_of)(model, x[1500:]).argmax(-1)
+    print(f"test accuracy {(digits == y[1500:]).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Trains a Flax Linen model on scikit-learn's digits, with all that a project needs.
+
+    python examples/flax_linen.py --directory RUN
+
+Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
+activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
+command goes on.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import linen as nn
+from flax.training.train_state import TrainState
+from sklearn.datasets import load_digits
+from tensorboardX import SummaryWriter
+
+from adabelief_optax import adabelief, stepsize_statistics
+
+BATCH, ACCUMULATED, SCHEDULE, LOG_EVERY, SAVE_EVERY = 64, 2, 400, 20, 100
+
+
+class Network(nn.Module):
+    """A perceptron that computes in bfloat16; its parameters are float32."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Returns the logits, in float32 for the loss."""
+        x = nn.Dense(self.width, dtype=jnp.bfloat16, name="inner")(images)
+        x = nn.relu(nn.LayerNorm(dtype=jnp.bfloat16, name="norm")(x))
+        x = nn.Dense(10, dtype=jnp.bfloat16, name="outer")(x)
+        return x.astype(jnp.float32)
+
+
+def make_optimizer() -> optax.MultiSteps:
+    """Returns AdaBelief on accumulated gradients, whose steps the schedule counts."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
+    rule = adabelief(
+        rate,
+        eps=1e-8,
+        eps_root=1e-8,
+        weight_decay=1e-2,  # of neither biases nor norms
+        weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
+    )
+    tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
+    return optax.MultiSteps(tx, every_k_schedule=ACCUMULATED)
+
+
+@partial(jax.jit, donate_argnums=0)
+def train_step(
+    state: TrainState, x: jax.Array, y: jax.Array
+) -> tuple[TrainState, jax.Array]:
+    """Returns the next state, and the loss."""
+
+    def loss_of(params: Any) -> jax.Array:
+        logits = state.apply_fn(params, x)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+    loss, grads = jax.value_and_grad(loss_of)(state.params)
+    return state.apply_gradients(grads=grads), loss
+
+
+def main() -> None:
+    """Trains, from the checkpoint if there is one, and prints the accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=SCHEDULE, help="train up to here")
+    parser.add_argument("--directory", type=Path, required=True, help="for the run")
+    args = parser.parse_args()
+    x, y = load_digits(return_X_y=True)
+    x, y = (x / 16).astype(np.float32), y.astype(np.int32)
+    network = Network(128)
+    params = jax.jit(network.init)(jax.random.key(0), x[:1])
+    state = TrainState.create(
+        apply_fn=network.apply, params=params, tx=make_optimizer()
+    )
+    statistics = jax.jit(stepsize_statistics)
+    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
+    writer = SummaryWriter(str(args.directory / "events"))
+    with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
+        start = manager.latest_step() or 0
+        if start:
+            like = ocp.args.StandardRestore(state)
+            state = manager.restore(start, args=like)
+            print(f"resumed at step {start}")
+        for step in range(start + 1, args.steps + 1):
+            batch = np.random.default_rng(step).integers(1500, size=BATCH)
+            state, loss = train_step(state, x[batch], y[batch])
+            if step % LOG_EVERY == 0:
+                metrics = {"loss": loss, **statistics(state.opt_state)}
+                for name, value in metrics.items():
+                    writer.add_scalar(name, float(value), step)
+            items = ocp.args.StandardSave(state)
+            manager.save(step, args=items, force=step == args.steps)
+    writer.close()
+    digits = jax.jit(network.apply)(state.params, x[1500:]).argmax(-1)
+    print(f"test accuracy {(digits == y[1500:]).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Trains a Flax NNX model on scikit-learn's digits, with all that a project needs.
+
+    python examples/flax_nnx.py --directory RUN
+
+Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
+activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
+command goes on.
+"""
+
+import argparse
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+from flax import nnx
+from sklearn.datasets import load_digits
+from tensorboardX import SummaryWriter
+
+from adabelief_optax import aida, stepsize_statistics
+
+BATCH, ACCUMULATED, SCHEDULE, LOG_EVERY, SAVE_EVERY = 64, 2, 400, 20, 100
+
+
+class Network(nnx.Module):
+    """A perceptron that computes in bfloat16; its parameters are float32."""
+
+    def __init__(self, width: int, rngs: nnx.Rngs) -> None:
+        """Draws the weights."""
+        self.inner = nnx.Linear(64, width, dtype=jnp.bfloat16, rngs=rngs)
+        self.norm = nnx.LayerNorm(width, dtype=jnp.bfloat16, rngs=rngs)
+        self.outer = nnx.Linear(width, 10, dtype=jnp.bfloat16, rngs=rngs)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Returns the logits, in float32 for the loss."""
+        x = nnx.relu(self.norm(self.inner(images)))
+        return self.outer(x).astype(jnp.float32)
+
+
+def make_optimizer() -> optax.MultiSteps:
+    """Returns Aida on accumulated gradients, whose steps the schedule counts."""
+    rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
+    rule = aida(
+        rate,
+        weight_decay=1e-2,  # of neither biases nor norms
+        weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
+    )
+    tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
+    return optax.MultiSteps(tx, every_k_schedule=ACCUMULATED)
+
+
+def loss_of(model: Network, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Returns the mean cross entropy."""
+    return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+
+
+@nnx.jit
+def train_step(
+    model: Network, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array
+) -> jax.Array:
+    """Moves model and optimizer, and returns the loss."""
+    loss, grads = nnx.value_and_grad(loss_of)(model, x, y)
+    optimizer.update(model, grads)
+    return loss
+
+
+def main() -> None:
+    """Trains, from the checkpoint if there is one, and prints the accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=SCHEDULE, help="train up to here")
+    parser.add_argument("--directory", type=Path, required=True, help="for the run")
+    args = parser.parse_args()
+    x, y = load_digits(return_X_y=True)
+    x, y = (x / 16).astype(np.float32), y.astype(np.int32)
+    model = Network(128, nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, make_optimizer(), wrt=nnx.Param)
+    statistics = nnx.jit(stepsize_statistics)
+    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
+    writer = SummaryWriter(str(args.directory / "events"))
+    with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
+        start = manager.latest_step() or 0
+        if start:
+            like = ocp.args.StandardRestore(nnx.state((model, optimizer)))
+            nnx.update((model, optimizer), manager.restore(start, args=like))
+            print(f"resumed at step {start}")
+        for step in range(start + 1, args.steps + 1):
+            batch = np.random.default_rng(step).integers(1500, size=BATCH)
+            loss = train_step(model, optimizer, x[batch], y[batch])
+            if step % LOG_EVERY == 0:
+                metrics = {"loss": loss, **statistics(optimizer.opt_state)}
+                for name, value in metrics.items():
+                    writer.add_scalar(name, float(value), step)
+            state = ocp.args.StandardSave(nnx.state((model, optimizer)))
+            manager.save(step, args=state, force=step == args.steps)
+    writer.close()
+    digits = nnx.jit(Network.__call__)(model, x[1500:]).argmax(-1)
+    print(f"test accuracy {(digits == y[1500:]).mean():.3f}")
+
+
+if __name__ == "__main__":
+    main()

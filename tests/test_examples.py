@@ -1,0 +1,76 @@
+"""Do the examples train, write what they promise, and go on where they ended?"""
+
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = {
+    "flax_nnx": "inner/kernel",
+    "flax_linen": "params/inner/kernel",
+    "equinox_loop": "layers/0/weight",
+}
+
+
+def run(name, directory, steps):
+    script, paths = ROOT / "examples" / f"{name}.py", [str(ROOT)]
+    if "PYTHONPATH" in os.environ:
+        paths.append(os.environ["PYTHONPATH"])
+    arguments = f"--directory {directory} --steps {steps}".split()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *arguments],
+        env={
+            **os.environ,
+            "XLA_FLAGS": "",
+            "PYTHONPATH": os.pathsep.join(paths),
+            # Compiling takes most of the time, and the later runs need it no more.
+            "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "cache"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def read(directory):
+    """Returns {tag: {step: value}} of all event files."""
+    scalars = {}
+    for path in sorted((directory / "events").iterdir()):
+        data = path.read_bytes()
+        while data:  # a record: its length, a checksum, the event, a checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            for value in event.summary.value:
+                steps = scalars.setdefault(value.tag, {})
+                assert event.step not in steps
+                steps[event.step] = value.simple_value
+    return scalars
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "kernel"), EXAMPLES.items(), ids=list(EXAMPLES))
+def test_example(name, kernel, tmp_path):
+    output = run(name, tmp_path / "whole", 100)
+    assert "resumed" not in output
+    assert float(output.split("test accuracy ")[1]) > 0.8
+    whole = read(tmp_path / "whole")
+    assert set(whole["loss"]) == {20, 40, 60, 80, 100}
+    assert whole["loss"][100] < 0.5 * whole["loss"][20]
+    for statistic in ("mean", "std", "min", "max"):
+        tag = f"stepsize/{kernel}/{statistic}"
+        assert all(0 < x < 400 for x in whole[tag].values())
+    assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
+
+    assert "resumed" not in run(name, tmp_path / "parts", 50)
+    assert "resumed at step 50" in run(name, tmp_path / "parts", 100)
+    assert read(tmp_path / "parts") == whole

@@ -1,0 +1,433 @@
+"""Are the stepsizes those of the last step, wherever the state is?"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import adabelief_optax as ao
+from tests.methods import FAMILY
+from tests.test_contract import assert_close, gradient, params_like, train
+
+OPTIONS = dict(b2=0.99, eps=1e-4, eps_root=1e-6)
+GIVEN = dict(b2=0.99, eps=1e-4)
+
+
+def by_formula(state, b2=0.99, eps=1e-4):
+    """The same in NumPy, of a bare belief state."""
+    t = int(state.count)
+    d = state.nu if getattr(state, "nu_max", None) is None else state.nu_max
+    return jax.tree.map(
+        lambda d: 1 / (np.sqrt(np.asarray(d, np.float64) / (1 - b2**t)) + eps), d
+    )
+
+
+def belief_state(state):
+    (found,) = (
+        x
+        for x in jax.tree.leaves(state, is_leaf=lambda x: hasattr(x, "nu"))
+        if hasattr(x, "nu")
+    )
+    return found
+
+
+METHODS = {
+    **{name: (factory, {}) for name, factory in FAMILY.items()},
+    "amsgrad": (ao.aida, dict(amsgrad=True)),
+    "bfloat16": (ao.adabelief, dict(mu_dtype="bfloat16", nu_dtype="bfloat16")),
+    "post": (ao.ladabelief, dict(processing="post")),
+    "stacked": (ao.ladam, dict(stacked_axes={"kernel": 1, "bias": 1, "gain": 0})),
+    "optax": (optax.adabelief, {}),
+}
+every_method = pytest.mark.parametrize(
+    ("factory", "options"), METHODS.values(), ids=list(METHODS)
+)
+
+
+@every_method
+@pytest.mark.parametrize("steps", [1, 7])
+def test_formula(factory, options, steps):
+    tx = factory(1e-2, **OPTIONS, **options)
+    _, state = train(tx, params_like(), steps, jax.jit(tx.update))
+    actual = ao.stepsizes(state, **GIVEN)
+    assert_close(actual, by_formula(belief_state(state)))
+    assert {x.dtype for x in jax.tree.leaves(actual)} == {jnp.dtype(jnp.float32)}
+    assert_close(jax.jit(lambda s: ao.stepsizes(s, **GIVEN))(state), actual)
+
+
+@pytest.mark.parametrize("name", ["adabelief", "aida", "ladabelief"])
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}], ids=str)
+def test_a_step_is_the_prediction_times_the_stepsizes(name, options):
+    tx, params = FAMILY[name](1.0, **OPTIONS, **options), params_like()
+    _, state = train(tx, params)
+    updates, state = tx.update(gradient(params, 9), state, params)
+    belief = belief_state(state)
+    c1 = 1 - 0.9 ** int(belief.count)
+    expected = jax.tree.map(
+        lambda m, x: -m / c1 * x, belief.mu, ao.stepsizes(state, **GIVEN)
+    )
+    assert_close(updates, expected)
+
+
+def test_a_step_of_post_processing_takes_the_mean():
+    tx = ao.ladabelief(1.0, **OPTIONS, processing="post")
+    _, state = train(tx, params_like(), steps=1)
+    # At t = 1 the corrected average is the gradient.
+    updates, _ = tx.update(gradient(params_like(), 0), tx.init(params_like()))
+    mean = ao.stepsize_statistics(state, **GIVEN)["stepsize/kernel/mean"]
+    expected = -mean * gradient(params_like(), 0)["kernel"]
+    assert_close(updates["kernel"], expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    b2=st.floats(0.5, 0.9999),
+    log_eps_root=st.floats(-16, -2),
+    scale=st.floats(1e-3, 1e3),
+    steps=st.integers(1, 300),
+)
+def test_no_stepsize_exceeds_the_ceiling(b2, log_eps_root, scale, steps):
+    b2, eps_root = np.float32(b2), np.float32(10**log_eps_root)
+    run = many_steps(b2, eps_root, np.float32(scale), steps)
+    ceiling = np.sqrt((1 - b2) / eps_root)
+    # 1 − b2 and b2ᵗ in float32 have an error of one unit of 1.
+    assert np.all(run <= ceiling * (1 + 1e-7 / (1 - b2)))
+
+
+@jax.jit
+def many_steps(b2, eps_root, scale, steps):
+    """Stepsizes for gradients that never change, and that change at random."""
+    tx = ao.scale_by_belief(b2=b2, eps=0.0, eps_root=eps_root)
+
+    def step(i, state):
+        noise = jax.random.normal(jax.random.key(i), ())
+        return tx.update(scale * jnp.stack([jnp.ones(()), noise]), state)[1]
+
+    state = jax.lax.fori_loop(0, steps, step, tx.init(jnp.zeros(2)))
+    return ao.stepsizes(state, b2=b2, eps=0.0)
+
+
+def test_a_constant_gradient_reaches_the_ceiling():
+    b2, eps_root = 0.99, 1e-6
+    constant, noisy = many_steps(b2, eps_root, 1.0, 3000)
+    ceiling = np.sqrt((1 - b2) / eps_root)
+    assert 0.999 * ceiling < constant <= 1.00001 * ceiling
+    assert noisy < 0.1 * ceiling
+
+
+def test_one_number_a_layer():
+    params = {"stack": jnp.ones((3, 2, 2)), "head": jnp.ones(4)}
+    axes = {"stack": 1, "head": 0}
+    _, state = train(ao.ladabelief(1e-2, stacked_axes=axes), params)
+    sizes = ao.stepsizes(state)
+    assert jax.tree.map(jnp.shape, sizes) == {"stack": (3,), "head": ()}
+    statistics = ao.stepsize_statistics(state, stacked_axes=axes)
+    assert statistics["stepsize/head/mean"] == sizes["head"]
+    for i in range(3):
+        for name in ("mean", "min", "max"):
+            assert statistics[f"stepsize/stack/{i}/{name}"] == sizes["stack"][i]
+        assert statistics[f"stepsize/stack/{i}/std"] == 0
+
+
+ALL = {"kernel": True, "bias": True, "gain": True}
+LABELS = {"kernel": "a", "bias": "b", "gain": "a"}
+WRAPPERS = {
+    "chain": lambda f: optax.chain(
+        optax.clip_by_global_norm(1e9),
+        optax.chain(optax.identity(), f(1e-2), optax.scale_by_schedule(lambda t: 1.0)),
+    ),
+    "named_chain": lambda f: optax.named_chain(("first", f(1e-2))),
+    "masked": lambda f: optax.masked(f(1e-2), ALL),
+    "partition": lambda f: optax.partition({"a": f(1e-2), "b": f(1e-2)}, LABELS),
+    "MultiSteps": lambda f: optax.MultiSteps(f(1e-2), 1),
+    "apply_if_finite": lambda f: optax.apply_if_finite(f(1e-2), 3),
+    "inject_hyperparams": lambda f: optax.inject_hyperparams(f)(1e-2),
+    "conditionally_transform": lambda f: optax.conditionally_transform(
+        f(1e-2), lambda t: t >= 0
+    ),
+    "all": lambda f: optax.MultiSteps(
+        optax.apply_if_finite(
+            optax.chain(
+                optax.clip_by_global_norm(1e9),
+                optax.partition(
+                    {"a": optax.inject_hyperparams(f)(1e-2), "b": f(1e-2)}, LABELS
+                ),
+            ),
+            3,
+        ),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=list(WRAPPERS))
+@pytest.mark.parametrize("name", ["adabelief", "ladabelief"])
+def test_wrappers(wrap, name):
+    def factory(learning_rate, b2=0.99, eps=1e-4):
+        return FAMILY[name](learning_rate, b2=b2, eps=eps, eps_root=1e-6)
+
+    _, plain = train(factory(1e-2), params_like())
+    _, wrapped = train(
+        wrap(factory), params_like(), update=jax.jit(wrap(factory).update)
+    )
+    assert_close(
+        ao.stepsizes(wrapped, **GIVEN), ao.stepsizes(plain, **GIVEN), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrap", "start"),
+    [
+        (lambda tx: optax.lookahead(tx, 2, 0.5), optax.LookaheadParams.init_synced),
+        (lambda tx: optax.contrib.schedule_free(tx, 1e-2), lambda params: params),
+        (lambda tx: optax.contrib.mechanize(tx), lambda params: params),
+    ],
+    ids=["lookahead", "schedule_free", "mechanize"],
+)
+def test_wrappers_that_change_the_gradients(wrap, start):
+    sizes = ao.stepsizes(wrap(ao.aida(1e-2)).init(start(params_like())))
+    assert jax.tree.structure(sizes) == jax.tree.structure(params_like())
+
+
+def test_injected_hyperparameters_are_the_defaults():
+    tx = optax.inject_hyperparams(ao.adabelief)(
+        1e-2, b2=optax.linear_schedule(0.9, 0.99, 3), eps=1e-4
+    )
+    _, state = train(tx, params_like())
+    assert_close(ao.stepsizes(state), by_formula(belief_state(state)))
+    other = by_formula(belief_state(state), b2=0.5, eps=1e-2)
+    assert_close(ao.stepsizes(state, b2=0.5, eps=1e-2), other)
+    assert_close(
+        jax.jit(ao.stepsizes)(state, jnp.float32(0.5), jnp.float32(1e-2)), other
+    )
+
+
+def test_the_defaults_are_those_of_the_optimizers():
+    for factory in (*FAMILY.values(), optax.adabelief):
+        _, state = train(factory(1e-2), params_like())
+        expected = by_formula(belief_state(state), b2=0.999, eps=0.0)
+        assert_close(ao.stepsizes(state), expected, rtol=1e-4)
+
+
+def test_parameters_that_belong_to_others():
+    tx = optax.partition({"a": ao.aida(1e-2), "b": optax.sgd(1e-2)}, LABELS)
+    _, state = train(tx, params_like())
+    sizes = ao.stepsizes(state)
+    assert sizes["bias"] == optax.MaskedNode()
+    assert sizes["kernel"].shape == params_like()["kernel"].shape
+    names = {name.split("/")[1] for name in ao.stepsize_statistics(state)}
+    assert names == {"kernel", "gain"}
+
+
+def test_masks_that_leave_out_whole_branches():
+    params = {"a": {"x": jnp.ones(2), "y": jnp.ones(3)}, "b": [jnp.ones(1), None]}
+    tx = optax.chain(
+        optax.masked(ao.aida(1e-2), {"a": True, "b": False}),
+        optax.masked(ao.ladam(1e-2), {"a": False, "b": True}),
+    )
+    _, state = train(tx, params)
+    sizes = ao.stepsizes(state)
+    assert jax.tree.structure(sizes) == jax.tree.structure(params)
+    assert jax.tree.map(jnp.shape, sizes) == {
+        "a": {"x": (2,), "y": (3,)},
+        "b": [(), None],
+    }
+
+
+as_pure = getattr(nnx, "as_pure", nnx.pure)  # the name of Flax 0.12, and of 0.11
+
+
+class Model(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(2, 3, rngs=rngs)
+        self.value = nnx.Param(jnp.ones(3))  # the name of what a variable holds
+
+    def __call__(self, x):
+        return (self.first(x) @ self.value[...]).sum()
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        ao.aida(1e-2),
+        optax.inject_hyperparams(ao.adabelief)(1e-2),
+        pytest.param(
+            optax.MultiSteps(
+                optax.partition(
+                    {1: ao.ladam(1e-2), 2: ao.aida(1e-2)},
+                    lambda p: jax.tree.map(jnp.ndim, p),
+                ),
+                1,
+            ),
+            marks=pytest.mark.skipif(
+                not hasattr(nnx, "as_pure"),
+                reason="nnx.Optimizer of Flax 0.11 holds no masked states",
+            ),
+        ),
+    ],
+    ids=["aida", "inject_hyperparams", "partition"],
+)
+def test_flax_nnx(tx):
+    model = Model(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+
+    @nnx.jit
+    def step(model, optimizer):
+        grads = nnx.grad(lambda m: m(jnp.ones((4, 2))))(model)
+        optimizer.update(model, grads)
+        return ao.stepsizes(optimizer.opt_state), ao.stepsize_statistics(
+            optimizer.opt_state
+        )
+
+    inside, statistics = step(model, optimizer)
+    outside = ao.stepsizes(optimizer.opt_state)
+    assert_close(inside, outside)
+    assert_close(outside, ao.stepsizes(as_pure(optimizer.opt_state)))
+    state = as_pure(nnx.state(model, nnx.Param))
+    assert jax.tree.structure(outside) == jax.tree.structure(state)
+    layers = {name.rsplit("/", 1)[0] for name in statistics}
+    assert layers == {f"stepsize/{x}" for x in ("first/bias", "first/kernel", "value")}
+
+
+def test_boxes_of_flax_linen():
+    init = nn.with_partitioning(nn.initializers.ones, (None, "x"))
+    params = nn.Dense(3, kernel_init=init).init(jax.random.key(0), jnp.ones((1, 2)))
+    state = ao.aida(1e-2).init(params)
+    sizes = ao.stepsizes(state)
+    assert jax.tree.structure(sizes) == jax.tree.structure(nn.meta.unbox(params))
+
+
+def test_before_the_first_step_all_are_zero():
+    with jax.debug_nans(True), jax.debug_infs(True):
+        state = ao.aida(1e-2).init(params_like())
+        sizes = jax.jit(ao.stepsizes)(state, eps=0.0)
+        statistics = ao.stepsize_statistics(state)
+    assert_close(sizes, optax.tree.zeros_like(params_like()))
+    assert set(map(float, statistics.values())) == {0.0}
+
+
+def test_accumulated_gradients_count_real_steps():
+    tx = optax.MultiSteps(ao.aida(1e-2, **OPTIONS), 2)
+    update = jax.jit(tx.update)
+    one, two, three = (train(tx, params_like(), n, update)[1] for n in (1, 2, 3))
+    assert_close(ao.stepsizes(one), optax.tree.zeros_like(params_like()))
+    assert_close(ao.stepsizes(two, **GIVEN), ao.stepsizes(three, **GIVEN))
+
+
+def test_vmap():
+    tx, params = ao.adabelief(1e-2), params_like()
+    update = jax.jit(tx.update)
+    states = [train(tx, params, steps, update)[1] for steps in (0, 1, 5)]
+    batch = jax.tree.map(lambda *x: jnp.stack(x), *states)
+    sizes = jax.vmap(ao.stepsizes)(batch)
+    statistics = jax.vmap(ao.stepsize_statistics)(batch)
+    for i, state in enumerate(states):
+        assert_close(jax.tree.map(lambda x, i=i: x[i], sizes), ao.stepsizes(state))
+        one = ao.stepsize_statistics(state)
+        assert_close({n: x[i] for n, x in statistics.items()}, one)
+    with pytest.raises(ValueError, match=r"\(3,\).*jax.vmap"):
+        ao.stepsizes(batch)
+
+
+def test_odd_trees():
+    tx = ao.aida(1e-2)
+    for params in (
+        {},
+        {"none": None, "a": jnp.ones(2)},
+        {"scalar": jnp.ones(()), "empty": jnp.zeros((0, 3))},
+        [jnp.ones(2, jnp.bfloat16), (jnp.ones((1, 1), jnp.complex64),)],
+    ):
+        _, state = tx.update(params, tx.init(params), params)
+        sizes = ao.stepsizes(state)
+        assert jax.tree.structure(sizes) == jax.tree.structure(params)
+        statistics = ao.stepsize_statistics(sizes)
+        layers = [x for x in jax.tree.leaves(params) if x.size]
+        assert len(statistics) == 4 * len(layers)
+        assert all(np.isfinite(x) for x in statistics.values())
+    assert set(ao.stepsize_statistics(jnp.ones(2))) == {
+        f"stepsize/{x}" for x in ("mean", "std", "min", "max")
+    }
+
+
+def test_float64(x64):
+    _, state = train(ao.adabelief(1e-2, **OPTIONS), params_like(jnp.float64))
+    sizes = ao.stepsizes(state, **GIVEN)
+    assert_close(sizes, by_formula(belief_state(state)), rtol=1e-12)
+    statistics = ao.stepsize_statistics(sizes)
+    assert {x.dtype for x in statistics.values()} == {jnp.dtype(jnp.float64)}
+
+
+@pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
+@pytest.mark.parametrize("axes", [0, 1, 2, {"x": 2, "y": 1}], ids=str)
+def test_statistics(jit, axes):
+    rng = np.random.default_rng(0)
+    tree = {"x": rng.gamma(1.0, size=(2, 3, 4)), "y": rng.gamma(1.0, size=(2, 5))}
+    sizes = jax.tree.map(jnp.float32, tree)
+    actual = jit(lambda t: ao.stepsize_statistics(t, stacked_axes=axes))(sizes)
+    expected = {}
+    for name, x in tree.items():
+        n = axes[name] if isinstance(axes, dict) else axes
+        for index in np.ndindex(*x.shape[:n]):
+            for f in (np.mean, np.std, np.min, np.max):
+                place = "/".join(map(str, ("stepsize", name, *index)))
+                expected[f"{place}/{f.__name__}".replace("amin", "min")] = f(x[index])
+    assert_close(actual, jax.tree.map(np.float32, expected))
+    assert all(x.shape == () for x in actual.values())
+
+
+@pytest.mark.parametrize("stacked_axes", [0, 1])
+def test_statistics_of_sharded_layers_gather_nothing(stacked_axes):
+    mesh = Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("x", "y"))
+    x = jnp.arange(1.0, 257.0).reshape(4, 8, 8)
+    spread = jax.device_put(x, NamedSharding(mesh, PartitionSpec(None, "x", "y")))
+    statistics = jax.jit(
+        functools.partial(ao.stepsize_statistics, stacked_axes=stacked_axes)
+    )
+    assert_close(statistics(spread), statistics(x))
+    assert "all-gather" not in statistics.lower(spread).compile().as_text()
+
+
+def test_a_small_spread_around_a_large_mean():
+    # √(mean x² − mean²) of these is off by more than all of it in float32.
+    x = 1e4 + np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    statistics = ao.stepsize_statistics({"x": jnp.asarray(x)}, prefix="")
+    np.testing.assert_allclose(
+        statistics["x/std"], x.astype(np.float64).std(), rtol=1e-4
+    )
+    assert_close(
+        ao.stepsize_statistics({"x": jnp.asarray(x, jnp.bfloat16)})["stepsize/x/std"],
+        jnp.float32(np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64).std()),
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: ao.stepsizes(optax.adam(1e-2).init(s)), "ScaleByAdamState"),
+        (lambda s: ao.stepsizes(s), "no state, a dict"),
+        (lambda s: ao.stepsizes(None), "opt_state"),
+        (lambda s: ao.stepsizes(ao.aida(1).init(s), b2=1.0), "b2 is 1.0"),
+        (lambda s: ao.stepsizes(ao.aida(1).init(s), eps=-1.0), "eps is -1.0"),
+        (lambda s: ao.stepsizes((ao.aida(1).init(s),) * 2), "'bias'.*one by one"),
+        (
+            lambda s: ao.stepsizes([ao.aida(1).init(s), ao.aida(1).init([s])]),
+            "one by one",
+        ),
+        (lambda s: ao.stepsize_statistics(optax.adam(1).init(s)), "count.*int32"),
+        (lambda s: ao.stepsize_statistics(s, b2=0.9), "holds no state"),
+        (lambda s: ao.stepsize_statistics(s, stacked_axes=1), "'gain'.*0 axes"),
+        (lambda s: ao.stepsize_statistics(s, stacked_axes=None), "stacked_axes"),
+        (lambda s: ao.stepsize_statistics({"a/b": 1.0, "a": {"b": 1.0}}), "'a/b'"),
+    ],
+)
+def test_wrong_arguments(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(params_like())
