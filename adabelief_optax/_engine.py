@@ -56,7 +56,7 @@ from adabelief_optax._moments import (
 )
 from adabelief_optax._order import after_sums, map_in_order
 from adabelief_optax._rectify import rectified
-from adabelief_optax._residual import Rule
+from adabelief_optax._residual import Rule, scales_of
 from adabelief_optax._rounding import store_moment
 from adabelief_optax._state import (
     BeliefState,
@@ -165,14 +165,25 @@ def belief(
         t = optax.safe_increment(state.count)
         g = jax.tree.map(widen, gradients)
 
-        def moments(m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule) -> Any:
-            sums = rule.sums(g, ema(b1, g, widen(m)))
-            m = ema(b1, g, widen(after_sums(m, sums[0]) if sums else m))
-            e = rule.residual(g, m, sums)
-            square = layerwise.mean_square(e, s)
-            return m, second_moment(b2, square, widen(s), eps_root)
+        def average(m: jax.Array, g: jax.Array) -> jax.Array:
+            return ema(b1, g, widen(m))
 
-        m, s = map_in_order(moments, state.mu, state.nu, g, rules)
+        def moments(
+            m: jax.Array, s: jax.Array, g: jax.Array, rule: Rule, scales: Any
+        ) -> tuple[jax.Array, jax.Array]:
+            m = average(m, g)
+            e = rule.residual(g, m, scales)
+            return m, second_moment(b2, layerwise.mean_square(e, s), widen(s), eps_root)
+
+        def together(ms: Any, ss: Any, gs: Any, rules: Any) -> Any:
+            sums = [
+                rule.sums(g, average(m, g))
+                for rule, g, m in zip(rules, gs, ms, strict=True)
+            ]
+            ms = list(map(after_sums, ms, sums))
+            return map(moments, ms, ss, gs, rules, scales_of(rules, sums))
+
+        m, s = map_in_order(together, state.mu, state.nu, g, rules)
         d = jax.tree.map(jnp.maximum, s, state.nu_max) if amsgrad else s
 
         c1, c2 = bias(b1, t), bias(b2, t)

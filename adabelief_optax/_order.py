@@ -18,7 +18,7 @@ So the old average waits for the sums, and the new one is computed again after t
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import chex
@@ -29,42 +29,64 @@ from adabelief_optax._layer import expand_to
 
 # Smaller leaves stay in the cache.
 _WORTH_WAITING = 2**16
+# Of those so many may go together, in fewer instructions.
+_TOGETHER = 16
 
 
 def map_in_order(
-    f: Callable[..., tuple[jax.Array, jax.Array]],
+    f: Callable[..., Iterable[tuple[jax.Array, jax.Array]]],
     mu: chex.ArrayTree,
     *rest: chex.ArrayTree,
 ) -> tuple[Any, Any]:
-    """Maps f(m, …) over the leaves of trees, as `jax.tree.map` does.
+    """Maps f over the leaves of trees, a few small ones or a large one at a time.
 
     Args:
-        f: returns the new m and s of a leaf.
-        mu: the averages; on CPU it is m that waits for the s of the leaf before.
+        f: takes a list of leaves of each tree, the averages m first; returns the
+            new m and s of each. On CPU it is m that waits for the s of the large
+            leaf before.
+        mu: the averages.
         *rest: trees of the same structure.
 
     Returns:
         The trees of the new m and of the new s.
     """
     treedef: Any = jax.tree.structure(mu)
-    leaves = zip(*map(treedef.flatten_up_to, (mu, *rest)), strict=True)
+    lists = list(map(treedef.flatten_up_to, (mu, *rest)))
     pairs: list[tuple[jax.Array, jax.Array]] = []
     previous = None
-    for m, *others in leaves:
-        large = m.size >= _WORTH_WAITING and jax.device_count() == 1
+    for part in _parts(lists[0]):
+        ms, *others = (leaves[part] for leaves in lists)
+        large = ms[0].size >= _WORTH_WAITING and jax.device_count() == 1
         if large and previous is not None:
             first = jax.lax.slice(previous, (0,) * previous.ndim, (1,) * previous.ndim)
-            m = _wait(m, first.reshape(()), "cpu")
-        pairs.append(f(m, *others))
+            ms = [_wait(ms[0], first.reshape(()), "cpu")]
+        pairs.extend(f(ms, *others))
         if large:
             previous = pairs[-1][1]
     firsts, seconds = zip(*pairs, strict=True) if pairs else ((), ())
     return treedef.unflatten(firsts), treedef.unflatten(seconds)
 
 
-def after_sums(m: jax.Array, sums: jax.Array) -> jax.Array:
-    """Returns m, on GPU after the layers' sums of squares are there."""
-    return _wait(m, sums, "cuda", "rocm") if m.size >= _WORTH_WAITING else m
+def _parts(leaves: list[jax.Array]) -> Iterable[slice]:
+    """Yields where each large leaf is, and each run of small ones between them."""
+    start = 0
+    for i, leaf in enumerate(leaves):
+        large = leaf.size >= _WORTH_WAITING
+        if start < i and (large or i - start == _TOGETHER):
+            yield slice(start, i)
+            start = i
+        if large:
+            yield slice(i, i + 1)
+            start = i + 1
+    if start < len(leaves):
+        yield slice(start, len(leaves))
+
+
+def after_sums(m: jax.Array, sums: jax.Array | None) -> jax.Array:
+    """Returns m, on GPU after the layers' sums, of which the first is of squares."""
+    if sums is None or m.size < _WORTH_WAITING:
+        return m
+    return _wait(m, sums[0], "cuda", "rocm")
 
 
 def _wait(x: jax.Array, square: jax.Array, *platforms: str) -> jax.Array:

@@ -29,30 +29,26 @@ import jax.numpy as jnp
 _UNROLLED_ROUNDS = 8
 
 
-def mutual_scales(
-    sums: tuple[jax.Array, ...], stages: tuple[tuple[Any, Any], ...]
-) -> tuple[jax.Array, jax.Array]:
-    """Returns the scales a, b after all rounds.
+def mutual_scales(sums: jax.Array, stages: tuple[tuple[Any, Any], ...]) -> jax.Array:
+    """Returns the scales a, b after all rounds, on a leading axis.
 
     Args:
-        sums: A, B and C of the layers, each of one shape.
+        sums: A, B and C of the layers, on a leading axis.
         stages: pairs (k, xi): k rounds with that ξ, one stage after the other; at
             least one k is traced or above 0.
     """
-    A, B, C = sums
-    # One array of both, of which XLA makes one small kernel a round.
-    squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
+    squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales = None
     for k, xi in stages:
-        xi = _not_zero(xi, C.dtype)
+        xi = _not_zero(xi, sums.dtype)
         if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
             for _ in range(k):
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales
-            scales = jnp.stack(_looped_rounds(k, xi, A, B, C, *start))
+            scales = jnp.stack(_looped_rounds(k, xi, *sums, *start))
     assert scales is not None
-    return scales[0], scales[1]
+    return scales
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
