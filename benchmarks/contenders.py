@@ -1,5 +1,6 @@
 """Which optimizers are timed, and on which parameters?"""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -113,7 +114,16 @@ def transformer(parameters: int, width: int) -> dict[str, Any]:
     }
     missing = parameters - VOCABULARY * width
     count = max(0, math.ceil(missing / sum(map(math.prod, block.values()))))
-    shapes = {"embedding": (VOCABULARY, width), "blocks": [block] * count}
+    return _float32({"embedding": (VOCABULARY, width), "blocks": [block] * count})
+
+
+def small_arrays(count: int) -> list[Any]:
+    """Returns the shapes of so many biases and small kernels."""
+    shapes = itertools.cycle([(64,), (32, 32), (3, 3, 8, 16), (128,)])
+    return _float32(list(itertools.islice(shapes, count)))
+
+
+def _float32(shapes: Any) -> Any:
     return jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
         shapes,

@@ -39,6 +39,7 @@ BETAS = {"b1": 0.9, "b2": 0.999}
 # AdaBelief's eps is its authors' for images, Aida's and LAdaBelief's the default.
 ADABELIEF = BETAS | {"eps": 1e-8, "eps_root": 1e-8}
 LAYERWISE = BETAS | {"eps": 0.0, "eps_root": 1e-8}
+BFLOAT16 = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
 # Label, optimizer, arguments, rates, and a colour (Okabe and Ito's, safe for all eyes).
 METHODS = {
     "sgd": ("SGD+momentum", optax.sgd, {"momentum": 0.9}, SGD_RATES, "#000000"),
@@ -46,6 +47,20 @@ METHODS = {
     "adabelief": ("AdaBelief", adabelief, ADABELIEF, RATES, "#0072B2"),
     "aida": ("Aida", aida, LAYERWISE | {"k": 2}, RATES, "#D55E00"),
     "ladabelief": ("LAdaBelief", ladabelief, LAYERWISE, RATES, "#009E73"),
+    "adabelief-bf16": (
+        "AdaBelief, bfloat16 state",
+        adabelief,
+        ADABELIEF | BFLOAT16,
+        RATES,
+        "#56B4E9",
+    ),
+    "aida-bf16": (
+        "Aida, bfloat16 state",
+        aida,
+        LAYERWISE | BFLOAT16,
+        RATES,
+        "#CC79A7",
+    ),
 }
 
 

@@ -1,8 +1,8 @@
 """What does one optimizer step cost, beside optax.adam's?
 
-The parameters are the arrays of a transformer. All optimizers are timed in turn in
-every round, so that whatever else the machine does slows them alike. PyTorch's join
-where they are installed.
+The parameters are the arrays of a transformer, or many small ones. All optimizers
+are timed in turn in every round, so that whatever else the machine does slows them
+alike. PyTorch's join where they are installed.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from benchmarks.contenders import (
     Runner,
     Step,
     random_tree,
+    small_arrays,
     start,
     transformer,
 )
@@ -105,7 +106,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Returns what is timed, and the numbers of each optimizer and of some pairs."""
     # Before anything is compiled: JAX asks only once whether it may read from disk.
     jax.config.update("jax_enable_compilation_cache", False)
-    shapes = transformer(args.parameters, args.width)
+    if args.small_arrays:
+        shapes = small_arrays(args.small_arrays)
+    else:
+        shapes = transformer(args.parameters, args.width)
     txs = {name: CONTENDERS[name].tx for name in args.optimizers if name in CONTENDERS}
     compiling, compiled = compile_steps(txs, shapes, args.compilations)
     runners = start_all(args.optimizers, compiled, shapes)
@@ -228,6 +232,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--width", type=integer, default=512, help="of the model (default %(default)s)"
+    )
+    parser.add_argument(
+        "--small-arrays",
+        type=integer,
+        metavar="N",
+        help="N arrays of 64 to 1,152 entries, in place of a transformer's",
     )
     parser.add_argument(
         "--steps",

@@ -1,11 +1,16 @@
 """Do leaves wait for one another on one CPU, and change no number by it?"""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import pytest
+
+import adabelief_optax as ao
 
 # The other tests run on several devices, where nothing waits.
 SCRIPT = """
@@ -65,3 +70,24 @@ def test_order(devices, expected):
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == expected
+
+
+@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
+@pytest.mark.parametrize(
+    ("platform", "waits"),
+    [("cpu", False), ("cuda", True), ("rocm", True), ("tpu", False)],
+)
+def test_the_average_waits_for_the_sums_on_gpu(platform, waits):
+    params = jnp.ones((300, 300))
+    tx = ao.aida(0.1)
+    update = jax.jit(tx.update).trace(params, tx.init(params))
+    lowered = update.lower(lowering_platforms=(platform,)).as_text()
+    (body,) = re.findall(r"func.func private @_zero_after\(.*?\n  }", lowered, re.S)
+    assert ("dense<1.000000e+00> : tensor<f32>" in body) == waits
+
+
+def test_nothing_waits_for_sums_on_cpu():
+    params = jnp.ones((300, 300))
+    tx = ao.aida(0.1)
+    compiled = jax.jit(tx.update).lower(params, tx.init(params)).compile().as_text()
+    assert "multiply" in compiled and "constant(-1)" not in compiled
