@@ -48,14 +48,14 @@ METHODS = {
     "aida": ("Aida", aida, LAYERWISE | {"k": 2}, RATES, "#D55E00"),
     "ladabelief": ("LAdaBelief", ladabelief, LAYERWISE, RATES, "#009E73"),
     "adabelief-bf16": (
-        "AdaBelief, bfloat16 state",
+        "AdaBelief, bf16",
         adabelief,
         ADABELIEF | BFLOAT16,
         RATES,
         "#56B4E9",
     ),
     "aida-bf16": (
-        "Aida, bfloat16 state",
+        "Aida, bf16",
         aida,
         LAYERWISE | BFLOAT16,
         RATES,
@@ -181,7 +181,7 @@ def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
 
 def print_results(results: list[tuple[tuple, Runs]]) -> None:
     """Prints one line per optimizer, then the arguments and grid of each."""
-    row = "{:<13}{:>10}{:>16}{:>17}{:>9}".format
+    row = "{:<16}{:>10}{:>16}{:>17}{:>9}".format
     print("\n" + row("optimizer", "rate", "test %", "steps to 95 %", "seconds"))
     for (label, _, _, rates, _), runs in results:
         edge = "edge " if runs.best in (0, len(rates) - 1) else ""
@@ -189,11 +189,13 @@ def print_results(results: list[tuple[tuple, Runs]]) -> None:
         spread = f"{test.mean():.2f} ± {test.std(ddof=1):.2f}"
         steps = steps_to_target(runs.valid_accuracy[runs.best])
         print(row(label, f"{edge}{rates[runs.best]}", spread, steps, runs.seconds))
-    print("\noptimizer    rate: mean final validation accuracy in %; other arguments")
+    print(
+        "\noptimizer       rate: mean final validation accuracy in %; other arguments"
+    )
     for (label, _, fixed, rates, _), runs in results:
         means = zip(rates, 100 * runs.valid_accuracy[..., -1].mean(1), strict=True)
         grid = ", ".join(f"{rate:>5g}: {mean:5.2f}" for rate, mean in means)
-        print(f"{label:<13}{grid}; ", *(f"{k}={v:g}" for k, v in fixed.items()))
+        print(f"{label:<16}{grid}; ", *(f"{k}={v}" for k, v in fixed.items()))
 
 
 def save_picture(results: list[tuple[tuple, Runs]], path: Path) -> None:
