@@ -58,7 +58,8 @@ class Traffic(NamedTuple):
     Attributes:
         moved: bytes read and written.
         large: kernels that touch an array of at least the given size.
-        small: all others, such as those of a few numbers a layer.
+        small: all others, such as those of a few numbers a layer. What a TPU's scalar
+            core does, arithmetic of one number outside of a fusion, is no kernel.
     """
 
     moved: float
@@ -121,8 +122,8 @@ def parse(text: str) -> dict[str, list[Instruction]]:
 
 def _kernels(
     computations: dict[str, list[Instruction]], name: str
-) -> Iterator[tuple[Instruction, list[Array]]]:
-    """Yields each instruction that moves data, and the arrays that it moves."""
+) -> Iterator[tuple[str, list[Array]]]:
+    """Yields the opcode and the arrays of each instruction that moves data."""
     defined: dict[str, list[Array]] = {}
     for instruction in computations[name]:
         _, opcode, arrays, operands, called = instruction
@@ -136,7 +137,7 @@ def _kernels(
             # of another start is as that of what it starts.
             results = arrays[:1] if opcode == "copy-start" else arrays
             read = [array for operand in operands for array in defined[operand]]
-            yield instruction, read + results
+            yield opcode, read + results
 
 
 def traffic(text: str, large: int, on_chip: frozenset[int] = frozenset()) -> Traffic:
@@ -151,11 +152,11 @@ def traffic(text: str, large: int, on_chip: frozenset[int] = frozenset()) -> Tra
         UnreadableError: where the number would be wrong.
     """
     moved, touches_large = 0.0, []
-    for _, arrays in _kernels(parse(text), "ENTRY"):
-        arrays = [array for array in arrays if array.space not in on_chip]
-        moved += sum(array.size * array.bits / 8 for array in arrays)
-        if arrays:
-            touches_large.append(any(array.size >= large for array in arrays))
+    for opcode, arrays in _kernels(parse(text), "ENTRY"):
+        off_chip = [array for array in arrays if array.space not in on_chip]
+        moved += sum(array.size * array.bits / 8 for array in off_chip)
+        if opcode == "fusion" or any(array.size > 1 for array in arrays):
+            touches_large.append(any(array.size >= large for array in off_chip))
     return Traffic(moved, sum(touches_large), len(touches_large) - sum(touches_large))
 
 

@@ -7,6 +7,7 @@ tell what they read and write. That is a count, not a time.
 
 import argparse
 import json
+import os
 import sys
 from contextlib import suppress
 from functools import partial
@@ -111,6 +112,9 @@ def topology(platform: str) -> Any:
     """Returns the devices to compile for, or exits and says what to install."""
     try:
         if platform == "tpu":
+            # Else it asks the network where it is, and warns that it does not know.
+            os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+            os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
             return topologies.get_topology_desc("v5e:2x2", platform="tpu")
         for plugin in ("xla_cuda13", "xla_cuda12"):
             with suppress(ImportError):
@@ -173,10 +177,12 @@ def table(optimizers: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Returns the head and a row for each optimizer."""
     rows = [["optimizer", "moves", "least", "passes", "small"]]
     for name, x in optimizers.items():
-        moves = f"{x.get('bytes_per_parameter', 'not counted: ')}"
-        moves += x.get("not_counted", "")
-        kernels = [str(x.get(key, "")) for key in ("passes", "small_kernels")]
-        rows.append([name, moves, str(x["least_bytes_per_parameter"]), *kernels])
+        least = str(x["least_bytes_per_parameter"])
+        if "not_counted" in x:
+            rows.append([name, f"not counted: {x['not_counted']}", least, "", ""])
+            continue
+        moves, *kernels = x["bytes_per_parameter"], x["passes"], x["small_kernels"]
+        rows.append([name, f"{moves:.1f}", least, *map(str, kernels)])
     return rows
 
 
