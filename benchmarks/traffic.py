@@ -70,7 +70,7 @@ class Case(NamedTuple):
     dtype: Any = jnp.float32
 
 
-LOW = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+LOW: Any = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
 SUMMED = {
     **dict.fromkeys(("aida", "aida-k8", "aida-loop", "ladabelief"), "gm"),
     "ladam": "g",
@@ -222,7 +222,7 @@ def run(args: argparse.Namespace) -> None:
     jax.config.update("jax_platforms", "cpu")  # before JAX looks for other devices
     devices = topology(args.platform).devices
     rows = 128 if args.smoke else args.size
-    results = {
+    results: dict[str, Any] = {
         "device": f"{devices[0].device_kind}, of {len(devices)}",
         "versions": {name: version(name) for name in ("jax", "jaxlib", "optax")},
         "array": [rows, COLUMNS],
