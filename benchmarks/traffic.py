@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 import jax
@@ -127,6 +127,16 @@ def topology(platform: str) -> Any:
         sys.exit(MISSING.format(*names))
 
 
+def versions(platform: str) -> dict[str, str]:
+    """Returns the versions of what is compiled, and of the compiler."""
+    compilers = {"tpu": ["libtpu"], "cuda": ["jax-cuda13-pjrt", "jax-cuda12-pjrt"]}
+    found = {}
+    for name in ("jax", "jaxlib", "optax", *compilers[platform]):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def _placed(shape: jax.ShapeDtypeStruct, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape.shape, shape.dtype, sharding=sharding(shape))
 
@@ -224,12 +234,12 @@ def run(args: argparse.Namespace) -> None:
     rows = 128 if args.smoke else args.size
     results: dict[str, Any] = {
         "device": f"{devices[0].device_kind}, of {len(devices)}",
-        "versions": {name: version(name) for name in ("jax", "jaxlib", "optax")},
+        "versions": versions(args.platform),
         "array": [rows, COLUMNS],
         "optimizers": {x: count(CASES[x], rows, devices[0]) for x in args.optimizers},
     }
-    versions = ", ".join(f"{name} {x}" for name, x in results["versions"].items())
-    print(f"compiled for {results['device']}; {versions}")
+    used = ", ".join(f"{name} {x}" for name, x in results["versions"].items())
+    print(f"compiled for {results['device']}; {used}")
     print(f"one array of {rows} x {COLUMNS}, parameters and state donated\n")
     print_table(table(results["optimizers"]))
     print(REMARKS)
