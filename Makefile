@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -19,6 +19,23 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
+# Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
+PLATFORM_tpu = tpu
+PLATFORM_gpu = cuda
+EXTRA_tpu = tpu
+EXTRA_gpu = cuda13
+COMPILERS = .venv-tpu/.installed .venv-gpu/.installed
+
+traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
+	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
+
+$(COMPILERS): .venv-%/.installed: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable . "jax[$(EXTRA_$*)]" --constraint $(CONSTRAINTS)
+	touch $@
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)

@@ -48,6 +48,8 @@ def test_step_time(tmp_path):
         (["demo", "--optimizers", "adam,aido"], "ladabelief"),
         (["step-time", "--steps", "0"], "integer"),
         (["step-time", "--optimizers", "aido"], "adabelief"),
+        (["traffic", "--platform", "tpu", "--optimizers", "aido"], "ladabelief"),
+        (["traffic", "--platform", "cpu"], "cuda"),
         (["train", "--batch-size", "2000"], "1 to 1500"),
         (["no-such-benchmark"], "step-time"),
     ],

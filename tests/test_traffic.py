@@ -1,0 +1,185 @@
+"""Are the bytes that kernels move read rightly from XLA's text?"""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+from jax.sharding import SingleDeviceSharding
+
+from benchmarks import hlo, traffic
+from benchmarks.contenders import CONTENDERS
+
+# 4 x 8 = 32 entries. Two kernels over the array, as for Aida; the second reads the new
+# average through a bitcast, and a copy of the gradient that was brought on the chip.
+PROGRAM = """
+HloModule jit_step, is_scheduled=true
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  %y = f32[] parameter(1)
+  ROOT %sum = f32[] add(%x, %y)
+}
+
+%inner (a: f32[4,8], b: f32[4,8]) -> (f32[], f32[4,8]) {
+  %a = f32[4,8]{1,0} parameter(0)
+  %b = f32[4,8]{1,0} parameter(1)
+  %unseen = f32[4,8]{1,0} multiply(%a, %b)
+  ROOT %pair = (f32[], f32[4,8]{1,0}) tuple(%a, %unseen)
+}
+
+ENTRY %main.1 (g: f32[4,8], m: f32[4,8], t: s32[]) -> (f32[32], bf16[4,8]) {
+  %g = f32[4,8]{1,0:T(8,128)} parameter(0), metadata={op_name="f(%m)"}
+  %m = f32[4,8]{1,0:T(8,128)} parameter(1)
+  %t = s32[]{:T(128)} parameter(2)
+  %t_on_chip = s32[]{:T(128)S(6)} copy(%t)
+  %start = (f32[4,8]{1,0:T(8,128)S(1)}, f32[4,8]{1,0:T(8,128)}, u32[]{:S(2)}) copy-start(%g)
+  %sums = (f32[]{:T(128)}, /*index=1*/f32[4,8]{1,0:T(8,128)}) fusion(%g, %m, /*index=2*/%m), kind=kLoop, calls=%inner
+  %total = f32[]{:T(128)} get-tuple-element(%sums), index=0
+  %average = f32[4,8]{1,0:T(8,128)} get-tuple-element(%sums), index=1
+  %flat = f32[32]{0:T(128)} bitcast(%average)
+  %here = f32[4,8]{1,0:T(8,128)S(1)} copy-done(%start)
+  %step = (f32[32]{0:T(128)}, bf16[4,8]{1,0:T(8,128)(2,1)}) fusion(%flat, %here, %total), kind=kLoop, calls=%inner
+  %x = f32[32]{0:T(128)} get-tuple-element(%step), index=0
+  %y = bf16[4,8]{1,0:T(8,128)(2,1)} get-tuple-element(%step), index=1
+  ROOT %result = (f32[32]{0:T(128)}, bf16[4,8]{1,0:T(8,128)(2,1)}) tuple(%x, %y)
+}
+"""  # noqa: E501
+
+
+def test_traffic_on_tpu():
+    # t 4; start reads 128; sums: g, m 128 each, and 4, 128 written; step: flat 128,
+    # total 4, and 128, 64 written. Not the copy-done, m again, or what is in a fusion.
+    expected = 4 + 128 + (128 + 128 + 4 + 128) + (128 + 4 + 128 + 64)
+    found = hlo.traffic(PROGRAM, 32, hlo.ON_TPU_CHIP)
+    assert found == hlo.Traffic(expected, large=3, small=0)
+
+
+def test_traffic_elsewhere_counts_every_memory_space():
+    # More: t's copy 4, the copy's target 128, and the step's reading of that 128.
+    on_tpu = hlo.traffic(PROGRAM, 32, hlo.ON_TPU_CHIP)
+    assert hlo.traffic(PROGRAM, 32).moved == on_tpu.moved + 4 + 128 + 128
+
+
+def test_small_kernels_are_told_from_large():
+    assert hlo.traffic(PROGRAM, 33, hlo.ON_TPU_CHIP)[1:] == (0, 3)
+
+
+def test_a_called_computation_is_counted_for_the_call():
+    called = "  ROOT %c = f32[4,8]{1,0} call(%g), to_apply=%graph\n}\n"
+    text = (
+        "%graph (p: f32[4,8]) -> f32[4,8] {\n"
+        "  %p = f32[4,8]{1,0} parameter(0)\n"
+        "  ROOT %k = f32[4,8]{1,0} copy(%p)\n}\n\n"
+        "ENTRY %main (g: f32[4,8]) -> f32[4,8] {\n"
+        "  %g = f32[4,8]{1,0} parameter(0)\n" + called
+    )
+    assert hlo.traffic(text, 32) == hlo.Traffic(256, large=1, small=0)
+    for opcode in ("while", "conditional", "async-start"):
+        with pytest.raises(hlo.UnreadableError, match=f"has a {opcode}"):
+            hlo.traffic(text.replace(" call(", f" {opcode}("), 32)
+
+
+def test_all_reduces_are_counted_once_each():
+    text = (
+        "ENTRY %main (g: f32[4]) -> f32[4] {\n"
+        "  %g = f32[4]{0} parameter(0)\n"
+        "  %all-reduce.1 = (f32[4]{0}, f32[4]{0}) all-reduce(%g, %g), to_apply=%add\n"
+        "  %s = f32[4]{0} all-reduce-start(%g), to_apply=%add\n"
+        "  ROOT %d = f32[4]{0} all-reduce-done(%s)\n}\n"
+    )
+    assert hlo.all_reduces(text) == 2
+
+
+@pytest.mark.parametrize("dtype", ["f32", "s32", "u32", "bf16", "pred", "f8e4m3fn"])
+def test_sizes_of_dtypes(dtype):
+    size = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1, "f8e4m3fn": 1}[dtype]
+    text = f"ENTRY %f (x: {dtype}[3]) -> {dtype}[3] {{\n"
+    text += f"  %x = {dtype}[3]{{0}} parameter(0)\n"
+    text += f"  ROOT %y = {dtype}[3]{{0}} copy(%x)\n}}\n"
+    assert hlo.traffic(text, 3).moved == 2 * 3 * size
+
+
+def test_least_bytes_in_float32():
+    least = {name: traffic.least_bytes(traffic.CASES[name]) for name in CONTENDERS}
+    known = {k: v.least_bytes for k, v in CONTENDERS.items() if v.least_bytes}
+    assert least == known | {"aida-loop": 36}
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("adabelief-bf16", 2 + 2 * (4 + 4 + 2)),  # g; m, s, p in and out
+        ("aida-bf16", 2 + 2 * (4 + 4 + 2) + 2 + 4),  # and g, m for the sums
+        ("adabelief-bf16-moments", 4 + 2 * (2 + 2 + 4)),
+        ("aida-bf16-moments", 4 + 2 * (2 + 2 + 4) + 4 + 2),
+        # No s. The step needs g again: the m that was stored is rounded.
+        ("ladabelief-bf16-moments", 4 + 2 * (2 + 4) + 4 + 2),
+    ],
+)
+def test_least_bytes_in_bfloat16(name, least):
+    assert traffic.least_bytes(traffic.CASES[name]) == least
+
+
+@pytest.mark.parametrize("name", ["optax.adam", "aida", "aida-loop"])
+def test_xla_text_of_this_version_is_read(name):
+    case, device = traffic.CASES[name], jax.devices()[0]
+    params = jax.ShapeDtypeStruct((8, 16), jnp.float32)
+    text = traffic.compiled_text(
+        case.tx, params, lambda _: SingleDeviceSharding(device)
+    )
+    moved, large, _ = hlo.traffic(text, params.size)
+    assert large > 0
+    assert moved / params.size >= traffic.least_bytes(case)
+
+
+def test_a_copy_moves_twice_its_size():
+    x = jnp.ones((8, 16))
+    text = jax.jit(lambda x: x.T + 1).lower(x).compile().as_text()
+    assert hlo.traffic(text, x.size).moved - 2 * x.nbytes in (0, 4)  # perhaps the 1
+
+
+def test_a_row_that_is_not_counted_says_why():
+    rows = traffic.table(
+        {"x": {"not_counted": "has a while", "least_bytes_per_parameter": 28}}
+    )
+    assert rows[1] == ["x", "not counted: has a while", "28", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("platform", "plugin"), [("tpu", "libtpu"), ("cuda", "jax_plugins.xla_cuda13")]
+)
+def test_without_the_compiler_one_line_says_what_to_install(platform, plugin, tmp_path):
+    path = tmp_path / "traffic.json"
+    command = [sys.executable, "-m", "benchmarks", "traffic", "--platform", platform]
+    done = subprocess.run(
+        [*command, "--smoke", "--optimizers", "aida", "--json", str(path)],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    try:
+        present = find_spec(plugin) is not None
+    except ModuleNotFoundError:
+        present = False
+    if present:
+        assert done.returncode == 0, done.stderr
+        row = json.loads(path.read_text())["optimizers"]["aida"]
+        assert row["least_bytes_per_parameter"] == 36
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("no ") and done.stderr.count("\n") == 1
+        assert "pip install 'jax[" in done.stderr
+
+
+def test_summed_names_are_known():
+    assert traffic.SUMMED.keys() <= traffic.CASES.keys()
+    state = jax.eval_shape(traffic.CASES["ladam"].tx.init, jnp.ones((2, 2)))
+    assert optax.tree.get(state, "nu").ndim == 0  # what `least_bytes` goes by
