@@ -155,7 +155,7 @@ def uninterrupted(tmp_path_factory):
     """Returns the folder of a run of one process with two devices, and its result."""
     directory = tmp_path_factory.mktemp("uninterrupted")
     out = ["--directory", str(directory), "--out", str(directory / "final.npz")]
-    run_here([*SMALL, str(STEPS), *out])
+    run([*SMALL, str(STEPS), *out], devices=2)
     out = dict(np.load(directory / "final.npz"))
     (directory / "final.npz").unlink()
     return directory, out
@@ -186,7 +186,7 @@ def test_killed_again_and_again(tmp_path, uninterrupted):
         kill_while_saving(tmp_path, processes)
     with started(*as_two(*command)) as processes:
         kill_after(24, processes)
-    run_here(command)
+    run(command, devices=2)
     assert_equal(arrays(tmp_path), arrays(uninterrupted[0]))
     assert not unfinished(tmp_path)
 
@@ -200,11 +200,11 @@ def test_from_eight_devices_to_one_and_two(tmp_path):
     run(command(12, "one"), devices=8)
     written = arrays(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    run_here([*command(12, "two"), "--out", str(tmp_path / "12.npz")])
+    run([*command(12, "two"), "--out", str(tmp_path / "12.npz")], devices=2)
     for path, x in np.load(tmp_path / "12.npz").items():
         np.testing.assert_array_equal(x, written[f"params/{path}"])
     run(command(32, "one"))
-    run_here(command(32, "two"))
+    run(command(32, "two"), devices=2)
     run_here(command(32, "never"))  # changed the number of devices
     for name in ("one", "two"):
         assert_near(arrays(tmp_path / name), arrays(tmp_path / "never"))
@@ -315,7 +315,7 @@ def test_a_refusal_is_one_line(adabelief_run):
 @pytest.mark.parametrize(
     ("options", "allowed"),
     [
-        ("--batch-size 33", "multiple of the 2 devices"),
+        ("--batch-size 33", "multiple of the 8 devices"),
         ("--optimizer adam --moments bfloat16", "allowed is float32"),
         ("--process-id 0", "all three or none"),
         (
