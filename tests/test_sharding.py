@@ -174,6 +174,7 @@ def test_sharded_equals_whole(name, kind, steps=8):
     assert_close((params, state), trained_whole(name, steps))
 
 
+@needs_shardy  # which leaves whole what is whole
 @every_kind
 @every_state
 def test_init_inside_jit_shards_the_state(name, kind):
