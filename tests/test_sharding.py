@@ -325,3 +325,24 @@ def test_inside_shard_map(name, axis_name, specs, stacked_axes, steps=3):
     assert_close((updates, state), (expected, expected_state))
     assert not SHARDY or count("all-reduce", update.as_text()) == 1
     assert not moved(update.as_text())
+
+
+@every_kind
+def test_low_precision_rounds_alike_sharded_or_not(kind):
+    tx = ao.adabelief(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16")
+    grads = [
+        jax.tree.map(lambda p, i=i: jnp.cos(p * (i + 1)), whole_params())
+        for i in range(3)
+    ]
+
+    def trained(put):
+        state = tx.init(put(whole_params()))
+        for g in grads:
+            updates, state = jax.jit(tx.update)(put(g), state)
+        return jax.device_get((updates, state))
+
+    whole = trained(lambda tree: tree)
+    with mesh_of(kind) as mesh:
+        sharded = trained(lambda tree: shard(tree, mesh))
+    assert_close(sharded[0], whole[0])
+    jax.tree.map(np.testing.assert_array_equal, sharded[1], whole[1])
