@@ -67,7 +67,8 @@ def map_layers(
     """Maps f(number of stacked axes, leaf) over a tree.
 
     Raises:
-        ValueError: if a leaf has fewer axes than `stacked_axes` says, naming it.
+        ValueError: naming the leaf, if it has fewer axes than `stacked_axes` says,
+            or if that is a tree without an entry for it.
     """
     if not jax.tree.leaves(tree):  # also what `optax.tree.map_params` passes
         return tree
