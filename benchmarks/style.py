@@ -1,0 +1,47 @@
+"""How does each optimizer look in every picture of the project?
+
+One order, one colour and one line for each, Okabe and Ito's colours, which all eyes can
+tell apart; where two share a colour, the dashes differ.
+"""
+
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+
+
+class Look(NamedTuple):
+    """A colour and the dashes of a line."""
+
+    color: str
+    linestyle: Any = "-"
+
+
+DOTS = (0, (1, 1.5))
+# In the order of every legend and table.
+LOOKS = {
+    "SGD+momentum": Look("#000000"),
+    "Adam": Look("#E69F00"),
+    "AdamW": Look("#E69F00", "--"),
+    "RAdam": Look("#E69F00", DOTS),
+    "Yogi": Look("#999999"),
+    "Lion": Look("#999999", "--"),
+    "optax.adabelief": Look("#56B4E9", "--"),
+    "Adam+": Look("#F0E442"),
+    "AdaBelief": Look("#0072B2"),
+    "AdaBelief, rectified": Look("#0072B2", DOTS),
+    "Aida, K=1": Look("#CC79A7"),
+    "Aida": Look("#D55E00"),
+    "LAdam": Look("#009E73", "--"),
+    "LAdaBelief": Look("#009E73"),
+}
+
+
+def line(label: str) -> dict[str, Any]:
+    """Returns the arguments of `Axes.plot` for an optimizer, its label among them."""
+    return {"label": label, **LOOKS[label]._asdict()}
+
+
+def finish(axes: Axes, xlabel: str, ylabel: str) -> None:
+    """Names both axes and draws a faint grid."""
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(alpha=0.3)
