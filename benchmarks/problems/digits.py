@@ -1,0 +1,32 @@
+"""The 1,797 handwritten 8x8 digits of scikit-learn, and a small convolutional network."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from benchmarks.demo import ConvNet, load_splits
+from benchmarks.problem import Classifier, Splits
+
+
+class Model(ConvNet):
+    """The network of `make demo`; it has no dropout."""
+
+    def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Returns the logits of a batch."""
+        del rngs
+        return super().__call__(images)
+
+
+class Digits(Classifier):
+    """As in `make demo`."""
+
+    name, title = "digits", "Digits, CNN"
+    model, batch_size, steps, target = Model, 64, 240, 95.0
+
+    def load(self) -> Splits:
+        """Returns 1,078 images to train, 359 to validate and 360 to test."""
+        return Splits(*load_splits())
+
+
+PROBLEMS: tuple[Any, ...] = (Digits(),)
