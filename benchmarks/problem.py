@@ -4,6 +4,8 @@ A class with the attributes and methods of `Problem`. The suite trains many copi
 at once, under `vmap`, so everything but `load` is a pure function of arrays.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,6 +18,19 @@ Array = jax.Array
 
 class MissingData(Exception):
     """Says in one line what to install, or which option to give."""
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Enables float64 for a while, and then sets again what was set before."""
+    # `jax.enable_x64` is `jax.experimental.enable_x64` in older versions of JAX, and
+    # newer ones lack that.
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
 
 
 class Splits(NamedTuple):
@@ -39,6 +54,7 @@ class Problem:
     evaluations = 25  # of the validation metric, evenly over the steps
     cosine = True  # the learning rate decays to 0 by a cosine; else it is constant
     float64 = False
+    betas = (0.9, 0.999)  # b1, or SGD's momentum, and b2
 
     def load(self) -> Splits:
         """Returns the checked data, or raises MissingData."""
