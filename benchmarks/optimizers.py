@@ -70,9 +70,7 @@ OPTIMIZERS = {
         "optax.adabelief", lambda r, e, b: optax.adabelief(r, *b, e, e), BELIEF
     ),
     "adam-plus": Optimizer("Adam+", lambda r, e, b: adam_plus(r, e, *b), AIDA),
-    "adabelief": Optimizer(
-        "AdaBelief", lambda r, e, b: adabelief(r, *b, e, e), BELIEF
-    ),
+    "adabelief": Optimizer("AdaBelief", lambda r, e, b: adabelief(r, *b, e, e), BELIEF),
     "adabelief-rectified": Optimizer(
         "AdaBelief, rectified",
         lambda r, e, b: adabelief(r, *b, e, e, rectify=True),

@@ -53,6 +53,9 @@ class Problem:
     batch_size: int
     evaluations = 25  # of the validation metric, evenly over the steps
     cosine = True  # the learning rate decays to 0 by a cosine; else it is constant
+    chosen_by_speed = (
+        False  # trials are, by steps to the target; else by the last metric
+    )
     float64 = False
     betas = (0.9, 0.999)  # b1, or SGD's momentum, and b2
 

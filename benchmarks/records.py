@@ -1,7 +1,7 @@
 """How are finished trials kept, so that nothing is trained twice?
 
 A line of JSON for each trial, appended as soon as it ends, in
-`results/BUDGET/PROBLEM.jsonl`. A line that was cut off is dropped when the file is read.
+`results/BUDGET/PROBLEM.jsonl`. A line that was cut off is dropped when it is read.
 """
 
 import json
