@@ -1,7 +1,7 @@
 """How do all trials of one optimizer train together?
 
-One jitted step trains every copy of the problem under `vmap`, each with its own learning
-rate, eps and seed. The copies are spread over the devices.
+One jitted step trains every copy of the problem under `vmap`, each with a learning
+rate, an eps and a seed of its own. The copies are spread over the devices.
 """
 
 from collections.abc import Callable
