@@ -72,25 +72,25 @@ def moments(x: Array) -> tuple[Array, Array]:
 
 
 def square_root(matrix: Array) -> Array:
-    """Returns the positive semidefinite root of a symmetric matrix."""
+    """Returns the positive semidefinite root of such a matrix."""
     values, vectors = jnp.linalg.eigh(matrix)
+    roots = jnp.sqrt(jnp.maximum(values, 0))  # rounding makes some slightly negative
     with jax.default_matmul_precision("highest"):
-        return (vectors * jnp.sqrt(jnp.maximum(values, 0))) @ vectors.T
+        return (vectors * roots[None]) @ vectors.T
 
 
 def distance(x: tuple[Array, Array], y: tuple[Array, Array]) -> Array:
-    """Returns the squared Fréchet distance of two Gaussians, of their moments.
+    """Returns the (squared) Fréchet distance of two Gaussians, given their moments.
 
         |μ₁ − μ₂|² + tr(C₁ + C₂ − 2 (C₁^½ C₂ C₁^½)^½)
 
     It is NaN if any moment is not finite.
     """
-    (mean1, c1), (mean2, c2) = x, y
-    finite = jnp.array([jnp.isfinite(a).all() for a in (*x, *y)]).all()
     # What eigh does with NaN depends on the platform, so it sees none.
-    root, c = square_root(jnp.where(finite, c1, 0)), jnp.where(finite, c2, 0)
+    (mean1, c1), (mean2, c2) = jax.tree.map(jnp.nan_to_num, (x, y))
+    root = square_root(c1)
     with jax.default_matmul_precision("highest"):
-        values = jnp.linalg.eigvalsh(root @ c @ root)
-    overlap = jnp.sqrt(jnp.maximum(values, 0)).sum()
+        overlap = jnp.trace(square_root(root @ c2 @ root))
     result = ((mean1 - mean2) ** 2).sum() + jnp.trace(c1 + c2) - 2 * overlap
+    finite = jnp.array([jnp.isfinite(a).all() for a in (*x, *y)]).all()
     return jnp.where(finite, result, jnp.nan)
