@@ -203,13 +203,16 @@ def test_frechet_distance_of_nonfinite_moments_is_nan(bad):
 
 
 def test_the_classifier_is_trained_once(files, tmp_path, monkeypatch):
-    train = fake_arrays()
+    train, init = fake_arrays(), jax.jit(FashionCNN().init)
+    monkeypatch.setattr(
+        frechet, "train_classifier", lambda train, steps: init(jax.random.key(steps))
+    )
     first = frechet.classifier(train, steps=2)
     (path,) = (tmp_path / "cache").rglob("*.npz")
     monkeypatch.setattr(frechet, "train_classifier", None)
     jax.tree.map(np.testing.assert_array_equal, frechet.classifier(train, 2), first)
     assert list((tmp_path / "cache").rglob("*")) == [path.parent, path]
-    with pytest.raises(TypeError):  # other data, so it would have to train
+    with pytest.raises(TypeError):  # other data, for which it would be trained
         frechet.classifier((train[0][::-1], train[1]), steps=2)
 
 
