@@ -68,7 +68,8 @@ COMPARED = """### Pairs of optimizers
 Ratio of the steps to the target (geometric mean over problems and seeds; a seed that
 misses the target counts with the whole budget, so that ratios are bounded), and for how
 many of the seeds the first has the better test metric (50 %: no difference). A seed is
-the same network and the same batches for both. In brackets 95 % bootstrap intervals over problems and seeds.
+the same network and the same batches for both. In brackets 95 % bootstrap intervals
+over problems and seeds.
 
 """
 
