@@ -165,7 +165,9 @@ def animate(walks: Walks, frames: int = 40) -> list[Image.Image]:
 def save_gif(pictures: list[Image.Image], path: Path) -> None:
     """Writes a GIF that pauses at its end."""
     # With one palette for all frames, a frame holds only what changes, and is small.
-    palette = pictures[-1].quantize(128)
+    # Maximum coverage finds the few pixels of each colour, k-means then meets it.
+    coverage = Image.Quantize.MAXCOVERAGE
+    palette = pictures[-1].quantize(256, method=coverage, kmeans=1)
     first, *rest = [
         picture.quantize(palette=palette, dither=Image.Dither.NONE)
         for picture in pictures
