@@ -160,6 +160,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=folder, metavar="FOLDER", help="where to put pictures of paths")
     add("--animate", action="store_true", help="with --draw: a moving picture, too")
     add("--smoke", action="store_true", help="few steps and frames, for a test")
+    parser.set_defaults(error=parser.error)
 
 
 def draw(
@@ -177,7 +178,7 @@ def draw(
 def run(args: argparse.Namespace) -> None:
     """Walks with every optimizer, prints the steps and draws the paths."""
     if args.animate and not args.draw:
-        raise SystemExit("--animate needs --draw FOLDER")
+        args.error("--animate needs --draw FOLDER")
     if args.smoke:
         args.max_steps = SMOKE_STEPS
     print(f"{__doc__}\nJAX {jax.__version__}, learning rate {args.learning_rate:g}")

@@ -1,7 +1,6 @@
 """Are the functions with known minima right, and the steps that the command counts?"""
 
 import re
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +8,11 @@ import numpy as np
 import pytest
 
 from benchmarks import style, toy
+from benchmarks.__main__ import main
 from benchmarks.problem import double_precision
 from benchmarks.problems import problems
 from benchmarks.problems.quadratic import NOISE, Quadratic, floor
 from benchmarks.problems.toy import FUNCTIONS
-from tests.test_benchmarks import run
 
 # At the starts, by hand.
 AT_STARTS = {
@@ -123,16 +122,7 @@ RULES = {"sgd": sgd, "adam": adam, "adabelief": adabelief}
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # SGD diverges
 def test_printed_steps(capsys):
     limit = 450
-    toy.run(
-        SimpleNamespace(
-            optimizers=list(RULES),
-            learning_rate=1e-3,
-            max_steps=limit,
-            draw=None,
-            animate=False,
-            smoke=False,
-        )
-    )
+    main(["toy", "--optimizers", ",".join(RULES), "--max-steps", str(limit)])
     printed = capsys.readouterr().out
     for case in toy.CASES:
         if case.toy.title == "Beale":
@@ -169,19 +159,20 @@ def test_quadratic():
     assert problem.measure(best, problem.load().valid) < problem.target
 
 
+# Here, and not in a new process: to import the packages takes seconds.
 @pytest.mark.slow
-def test_command_draws(tmp_path):
+def test_command_draws(tmp_path, capsys):
     arguments = ["--smoke", "--optimizers", "adam,aida", "--animate"]
-    done = run("toy", *arguments, "--draw", str(tmp_path / "new"))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    assert "Rosenbrock, (-4, -4)" in done.stdout and "> 300" in done.stdout
+    main(["toy", *arguments, "--draw", str(tmp_path / "new")])
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "Rosenbrock, (-4, -4)" in printed.out and "> 300" in printed.out
     files = sorted((tmp_path / "new").iterdir())
     assert len(files) == len(toy.CASES) + 2
     for file in files:
         magic = b"GIF89a" if file.suffix == ".gif" else b"\x89PNG"
         assert file.read_bytes().startswith(magic)
-        assert f"saved {file}" in done.stdout
+        assert f"saved {file}" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -195,7 +186,7 @@ def test_command_draws(tmp_path):
         (["--animate"], "--draw FOLDER"),
     ],
 )
-def test_wrong_options_say_what_is_allowed(arguments, allowed):
-    done = run("toy", *arguments)
-    assert done.returncode == 2
-    assert allowed in done.stderr
+def test_wrong_options_say_what_is_allowed(arguments, allowed, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["toy", *arguments])
+    assert allowed in capsys.readouterr().err
