@@ -6,14 +6,15 @@ drawn widest, the last on top of it narrowest, so that all are visible.
 """
 
 from collections.abc import Collection, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.animation import PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from PIL import Image
 
 from benchmarks.style import finish, line
 from benchmarks.toy import CASES, TARGET, Case, steps_to_target, values
@@ -116,33 +117,85 @@ def draw_all(walks: Walks) -> Figure:
     return figure
 
 
-def frames_of(case: Case, walks: Walks, count: int) -> np.ndarray:
-    """Returns the steps that an animation shows, until the last that reaches the target."""
+def frame_steps(case: Case, walks: Walks, frames: int) -> np.ndarray:
+    """Returns the step of each frame, the last one where all reach the target."""
     steps = [steps_to_target(values(case, path)) for path in walks.values()]
-    everything = len(next(iter(walks.values()))) - 1
-    last = max([s for s in steps if np.isfinite(s)], default=everything)
-    # Growing strides, so that the fast ones can be seen to move.
-    return np.rint(last * np.linspace(0, 1, count) ** 2).astype(int)
+    longest = len(next(iter(walks.values()))) - 1
+    last = max([s for s in steps if np.isfinite(s)], default=longest)
+    # Strides grow, so that one can see the fast ones move.
+    return np.rint(last * np.linspace(0, 1, frames) ** 2).astype(int)
 
 
-def animate(walks: Walks, path: Path, count: int = 40) -> None:
-    """Writes a GIF of so many frames of the paths of all cases."""
+def moving_lines(axes: Axes, labels: Collection[str]) -> list[Line2D]:
+    """Returns a line without points for each optimizer, its dot at the end."""
+    return [axes.plot([], [], **look, markevery=[-1])[0] for look in looks(labels)]
+
+
+def move(lines: list[Line2D], walks: Walks, step: int) -> None:
+    """Gives lines their paths up to a step: 300 points at most, denser at the start."""
+    points = np.unique(np.rint(step * np.linspace(0, 1, 300) ** 2).astype(int))
+    for artist, path in zip(lines, walks.values(), strict=True):
+        artist.set_data(*path[points].T)
+
+
+def photograph(figure: Figure) -> Image.Image:
+    """Returns a picture of a figure."""
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=75)
+    return Image.open(buffer).convert("RGB")
+
+
+def animate(walks: Walks, frames: int = 40) -> list[Image.Image]:
+    """Returns pictures of the paths of all cases, one a frame."""
     figure, panels = all_contours(walks)
     some = [of_case(walks, i) for i in range(len(CASES))]
-    steps = [frames_of(case, paths, count) for case, paths in zip(CASES, some, strict=True)]
-    lines = [
-        [axes.plot([], [], **look, markevery=[-1])[0] for look in looks(walks)]
-        for axes in panels
-    ]
+    steps = [frame_steps(*case, frames) for case in zip(CASES, some, strict=True)]
+    lines = [moving_lines(axes, walks) for axes in panels]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # else every frame is laid out again, slowly
-    writer = PillowWriter(fps=8)
-    with writer.saving(figure, path, dpi=65):
-        for frame in range(count):
-            for i, axes in enumerate(panels):
-                step = steps[i][frame]
-                axes.set_title(f"{CASES[i].toy.title}, step {step:,}")
-                points = np.unique(np.linspace(0, step, 300).astype(int))
-                for artist, walk in zip(lines[i], some[i].values(), strict=True):
-                    artist.set_data(*walk[points].T)
-            writer.grab_frame()
+    pictures = []
+    for frame in range(frames):
+        for i, axes in enumerate(panels):
+            move(lines[i], some[i], steps[i][frame])
+            axes.set_title(f"{CASES[i].toy.title}, step {steps[i][frame]:,}")
+        pictures.append(photograph(figure))
+    return pictures
+
+
+def save_gif(pictures: list[Image.Image], path: Path) -> None:
+    """Writes a GIF that pauses at its end."""
+    # With one palette for all frames, a frame holds only what changes, and is small.
+    # Maximum coverage finds the few pixels of each colour, k-means then meets it.
+    coverage = Image.Quantize.MAXCOVERAGE
+    palette = pictures[-1].quantize(256, method=coverage, kmeans=1)
+    first, *rest = [
+        picture.quantize(palette=palette, dither=Image.Dither.NONE)
+        for picture in pictures
+    ]
+    times = [120] * len(rest) + [3000]  # milliseconds
+    first.save(path, save_all=True, append_images=rest, duration=times, loop=0)
+
+
+def save_pictures(walks: Walks, folder: Path, frames: int = 0) -> list[Path]:
+    """Writes the pictures of `python -m benchmarks toy --draw`.
+
+    Args:
+        walks: of all cases.
+        folder: made if it is missing.
+        frames: of the animation; 0 writes none.
+
+    Returns:
+        The paths of the pictures.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures = {"toy": draw_all(walks)}
+    for i, case in enumerate(CASES):
+        name = f"toy-{i + 1}-{case.toy.title.lower().replace(' ', '-')}"
+        figures[name] = draw_case(case, of_case(walks, i))
+    files = [folder / f"{name}.png" for name in figures]
+    for file, figure in zip(files, figures.values(), strict=True):
+        figure.savefig(file, dpi=100)
+    if frames:
+        files.append(folder / "toy.gif")
+        save_gif(animate(walks, frames), files[-1])
+    return files
