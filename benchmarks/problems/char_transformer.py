@@ -43,7 +43,7 @@ class Model(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights."""
-        self.embedding = nnx.Linear(VOCABULARY, WIDTH, use_bias=False, rngs=rngs)
+        self.embedding = nnx.Embed(VOCABULARY, WIDTH, rngs=rngs)
         self.positions = nnx.Param(
             0.02 * jax.random.normal(rngs.params(), (Text.length, WIDTH))
         )
@@ -54,7 +54,7 @@ class Model(nnx.Module):
 
     def __call__(self, text: Array) -> Array:
         """Returns the logits of what follows each character, [crop, time, character]."""
-        x = self.embedding(jax.nn.one_hot(text, VOCABULARY))
+        x = self.embedding(text)
         x += jnp.broadcast_to(self.positions[: text.shape[1]], x.shape)
         for i in range(LAYERS):
             x = getattr(self, f"block{i}")(x)
