@@ -95,8 +95,8 @@ def split(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
 def load_splits(files: dict = FILES, per_class: int = 500) -> Splits:
     """Returns images, as bytes, and labels: 55,000 to train, 5,000 and 10,000."""
     folder = Path(os.environ.get("FASHION_MNIST") or FOLDER)
-    arrays = [read_idx(find(folder, name), *files[name]) for name in files]
-    images, labels, *test = arrays
+    paths = {name: find(folder, name) for name in files}
+    images, labels, *test = (read_idx(paths[name], *files[name]) for name in files)
     train, valid = split(labels, per_class)
     return Splits(
         (images[train], labels[train]), (images[valid], labels[valid]), tuple(test)

@@ -23,12 +23,16 @@ class Model(nnx.Module):
         self.dense2 = nnx.Linear(64, 10, rngs=rngs)
         self.dropout = nnx.Dropout(0.25)
 
-    def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
-        """Returns the logits of a batch of bytes; dropout is off without `rngs`."""
+    def features(self, images: jax.Array) -> jax.Array:
+        """Returns what the last layer sees of a batch of bytes."""
         x = images[..., None] / 255
         x = nnx.relu(self.conv1(patches(x, stride=2)))
         x = nnx.relu(self.conv2(patches(x, stride=2)))
-        x = nnx.relu(self.dense1(x.reshape(len(x), -1)))
+        return nnx.relu(self.dense1(x.reshape(len(x), -1)))
+
+    def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> jax.Array:
+        """Returns the logits; dropout is off without `rngs`."""
+        x = self.features(images)
         return self.dense2(self.dropout(x, deterministic=rngs is None, rngs=rngs))
 
 
@@ -36,7 +40,7 @@ class FashionCNN(Classifier):
     """Validated by 1,000 images, to afford that often; tested by all 10,000."""
 
     name, title = "fashion-cnn", "Fashion-MNIST, CNN"
-    model, batch_size, steps, target = Model, 64, 500, 85.0
+    model, batch_size, steps, target = Model, 64, 500, 86.0
 
     def load(self) -> Splits:
         """Returns 55,000 images to train, 1,000 to validate and 10,000 to test."""
