@@ -17,14 +17,14 @@ INTERVAL = (2.5, 97.5)  # percentiles
 
 
 class Pair(NamedTuple):
-    """The trainings of two optimizers on one problem."""
+    """The trainings of two optimizers on one problem, a seed a row."""
 
     problem: Problem
     first: pd.DataFrame
     second: pd.DataFrame
 
 
-Statistic = Callable[[Pair, np.random.Generator, int], np.ndarray]
+Statistic = Callable[[Pair], np.ndarray]  # a number a seed
 
 
 def load(folder: Path, budget: str, role: str) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def load_seconds(folder: Path) -> pd.DataFrame:
     """Returns a row for each optimizer and problem: the seconds of one step."""
     paths = [records.path_of(folder, "seconds", name) for name in problems()]
     rows = [record for path in paths for record in records.read(path)]
-    columns = ["problem", "optimizer", "seconds", "machine"]
+    columns = ["problem", "optimizer", "lower", "median", "upper", "machine"]
     return pd.DataFrame(rows, columns=columns).drop_duplicates(columns[:2], keep="last")
 
 
@@ -56,7 +56,7 @@ def is_toy(name: str) -> bool:
 def by_problem(rows: pd.DataFrame, summary: Callable) -> pd.DataFrame:
     """Returns one value for each optimizer (rows) and problem (columns), in order."""
     groups = rows.groupby(["optimizer", "problem"])
-    table = groups.apply(summary, include_groups=False).unstack()
+    table = pd.Series({key: summary(group) for key, group in groups}).unstack()
     order = [name for name in OPTIMIZERS if name in table.index]
     return table.loc[order, [name for name in problems() if name in table.columns]]
 
@@ -74,12 +74,20 @@ def profile(steps: pd.DataFrame, ratios: np.ndarray) -> pd.DataFrame:
 
 
 def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
-    """Returns the rows of two optimizers on every problem that both have."""
+    """Returns two optimizers on every problem that both have, from the same seeds.
+
+    A seed decides the network at the start and every batch, for all optimizers alike.
+    """
     found = []
     for name, group in rows.groupby("problem"):
-        first, second = (group[group.optimizer == x] for x in (one, other))
-        if len(first) and len(second):
-            found.append(Pair(problems()[name], first, second))
+        first, second = (
+            group[group.optimizer == x].set_index("seed").sort_index()
+            for x in (one, other)
+        )
+        seeds = first.index.intersection(second.index)
+        if len(seeds):
+            pair = first.loc[seeds], second.loc[seeds]
+            found.append(Pair(problems()[name], *pair))
     return found
 
 
@@ -95,37 +103,29 @@ def losses(problem: Problem, rows: pd.DataFrame) -> np.ndarray:
     return np.where(np.isfinite(test), test, np.inf)
 
 
-def speed(pair: Pair, rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Returns differences of mean log steps, first − second, the plain one first."""
-    a, b = map(log_steps, pair[1:])
-    return a[draws(rng, a, samples)].mean(1) - b[draws(rng, b, samples)].mean(1)
+def speed(pair: Pair) -> np.ndarray:
+    """Returns log(steps of the first ÷ those of the second) of every seed."""
+    return log_steps(pair.first) - log_steps(pair.second)
 
 
-def wins(pair: Pair, rng: np.random.Generator, samples: int) -> np.ndarray:
-    """Returns shares of pairs of seeds with the first better; a tie is half a win."""
+def wins(pair: Pair) -> np.ndarray:
+    """Returns for every seed 1 if the first has the better test metric, ½ for a tie."""
     a, b = (losses(pair.problem, rows) for rows in pair[1:])
-    better = (a[:, None] < b) + 0.5 * (a[:, None] == b)
-    rows, columns = draws(rng, a, samples), draws(rng, b, samples)
-    return better[rows[:, :, None], columns[:, None]].mean((1, 2))
+    return (a < b) + 0.5 * (a == b)
 
 
-def draws(rng: np.random.Generator, x: np.ndarray, samples: int) -> np.ndarray:
-    """Returns indices of x itself, then those of samples with replacement."""
-    everyone = np.arange(len(x))
-    return np.vstack([everyone, rng.integers(len(x), size=(samples, len(x)))])
+def interval(found: list[Pair], statistic: Statistic) -> tuple[float, float, float]:
+    """Returns the mean over seeds and problems, and its 95 % bootstrap interval.
 
-
-def interval(
-    found: list[Pair], statistic: Statistic, samples: int = RESAMPLES
-) -> tuple[float, float, float]:
-    """Returns the mean over problems, and its 95 % bootstrap interval.
-
-    Problems are drawn anew with replacement, and in each the seeds of both optimizers.
-    With one problem, only the seeds are.
+    Problems are drawn anew with replacement, and in each the seeds. With one problem,
+    only the seeds are.
     """
     rng = np.random.default_rng(0)
-    values = np.stack([statistic(pair, rng, samples) for pair in found])
-    chosen = rng.integers(len(found), size=(len(found), samples))
-    means = np.take_along_axis(values[:, 1:], chosen, 0).mean(0)
+    values = [statistic(pair) for pair in found]
+    resampled = np.stack(
+        [x[rng.integers(len(x), size=(RESAMPLES, len(x)))].mean(1) for x in values]
+    )
+    chosen = rng.integers(len(found), size=(len(found), RESAMPLES))
+    means = np.take_along_axis(resampled, chosen, 0).mean(0)
     lower, upper = np.percentile(means, INTERVAL)
-    return float(values[:, 0].mean()), float(lower), float(upper)
+    return float(np.mean([x.mean() for x in values])), float(lower), float(upper)

@@ -12,6 +12,7 @@ stopped. `python -m benchmarks report` makes tables and pictures of the results.
 """
 
 import argparse
+import copy
 import os
 import sys
 import time
@@ -29,6 +30,7 @@ from benchmarks.optimizers import OPTIMIZERS, Optimizer
 from benchmarks.problem import MissingData, Problem, Splits, double_precision
 from benchmarks.problems import problems
 from benchmarks.records import Record
+from benchmarks.step_seconds import time_steps
 from benchmarks.training import CALLS, Curves, Trial, train
 
 TUNING_SEED = 1000  # of the trials; the seeds of the best are 0, 1, 2, …
@@ -48,7 +50,6 @@ BUDGETS = {
     "small": Budget(10, 10, 1),
     "full": Budget(40, 10, 4),
 }
-SMOKE = Budget(2, 2, 1)
 
 
 class Task(NamedTuple):
@@ -154,22 +155,59 @@ def complete(task: Task, splits: Splits, bar: tqdm) -> None:
     finish(task, "seed", seeds, splits, bar)
 
 
+def run_problem(problem: Problem, args: argparse.Namespace, bar: tqdm) -> None:
+    """Runs all budgets of all optimizers on a problem, then times their steps."""
+    try:
+        splits = problem.load()
+    except MissingData as error:
+        bar.write(f"{problem.name} is left out: {error}", sys.stdout)
+        bar.total -= parts(args)
+        return
+    for name in args.optimizer:
+        bar.set_description(f"{problem.name}, {name}")
+        for budget in args.budget:
+            path = records.path_of(args.results, budget, problem.name)
+            size = shortened(BUDGETS[budget]) if args.smoke else BUDGETS[budget]
+            complete(Task(problem, name, OPTIMIZERS[name], size, path), splits, bar)
+    if not args.no_seconds:
+        path = records.path_of(args.results, "seconds", problem.name)
+        bar.set_description(f"{problem.name}, seconds of a step")
+        known = {record["optimizer"] for record in records.read(path)}
+        if not known >= set(args.optimizer):
+            records.append(path, time_steps(problem, args.optimizer, splits))
+
+
+def parts(args: argparse.Namespace) -> int:
+    """Returns of how many parts the bar makes a problem."""
+    roles = sum(2 if BUDGETS[name].trials else 1 for name in args.budget)
+    return roles * len(args.optimizer) * CALLS
+
+
+def shortened(budget: Budget) -> Budget:
+    """Returns two trials, if there are any, and two seeds."""
+    return Budget(min(2, budget.trials), 2, 1)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     add = parser.add_argument
     folder = partial(allowed, "a folder, not a file", Path, lambda p: not p.is_file())
-    add("--budget", choices=BUDGETS, default="small", help="default %(default)s")
-    for option, known in (("problem", problems()), ("optimizer", OPTIMIZERS)):
-        words = f"one or more of {','.join(known)}, with commas; default all"
-        names = partial(
-            allowed,
-            words,
-            lambda t: t.split(","),
-            lambda t, k=known: k.keys() >= set(t),
+    some = {
+        "budget": (BUDGETS, ["small"]),
+        "problem": (problems(), list(problems())),
+        "optimizer": (OPTIMIZERS, list(OPTIMIZERS)),
+    }
+    for option, (known, default) in some.items():
+        words = f"one or more of {','.join(known)}, with commas"
+        check = partial(lambda known, names: known >= set(names), known.keys())
+        names = partial(allowed, words, lambda text: text.split(","), check)
+        shown = "small" if option == "budget" else "all"
+        add(
+            f"--{option}", type=names, default=default, help=f"{words}; default {shown}"
         )
-        add(f"--{option}", type=names, default=list(known), help=words)
     add("--results", type=folder, default=records.RESULTS, help="folder of the results")
     add("--fashion-mnist", type=folder, help="folder with its four IDX files")
+    add("--no-seconds", action="store_true", help="do not time single steps in the end")
     add("--smoke", action="store_true", help="few steps, trials and seeds, for a test")
 
 
@@ -177,28 +215,14 @@ def run(args: argparse.Namespace) -> None:
     """Goes through the problems; those whose data is missing are left out."""
     if args.fashion_mnist:
         os.environ["FASHION_MNIST"] = str(args.fashion_mnist)
-    budget = SMOKE if args.smoke else BUDGETS[args.budget]
     print(f"{__doc__}\n{records.machine()}", flush=True)
-    groups = len(args.problem) * len(args.optimizer) * (2 if budget.trials else 1)
-    with tqdm(total=groups * CALLS, unit="part", smoothing=0.1) as bar:
+    with tqdm(total=parts(args) * len(args.problem), unit="part") as bar:
         for problem in map(problems().get, args.problem):
-            if args.smoke:
-                problem = shortened(problem)
-            try:
-                splits = problem.load()
-            except MissingData as error:
-                bar.write(f"{problem.name} is left out: {error}", sys.stdout)
-                bar.total -= groups // len(args.problem) * CALLS
-                continue
-            path = records.path_of(args.results, args.budget, problem.name)
-            for name in args.optimizer:
-                bar.set_description(f"{problem.name}, {name}")
-                task = Task(problem, name, OPTIMIZERS[name], budget, path)
-                complete(task, splits, bar)
+            run_problem(smaller(problem) if args.smoke else problem, args, bar)
 
 
-def shortened(problem: Problem) -> Problem:
+def smaller(problem: Problem) -> Problem:
     """Returns the problem with one step between evaluations."""
-    short = type(problem).__new__(type(problem))
-    short.__dict__ |= problem.__dict__ | {"evaluations": CALLS, "steps": CALLS}
-    return short
+    problem = copy.copy(problem)
+    problem.evaluations = problem.steps = CALLS
+    return problem

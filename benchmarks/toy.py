@@ -34,7 +34,8 @@ from benchmarks.problem import double_precision
 from benchmarks.problems.toy import FUNCTIONS, Point, Toy
 
 TARGET = 1e-3
-SMOKE_STEPS = 300
+FRAMES = 40
+SMOKE_STEPS, SMOKE_FRAMES = 300, 2
 
 
 class Optimizer(NamedTuple):
@@ -159,12 +160,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--draw", type=folder, metavar="FOLDER", help="where to put pictures of paths")
     add("--animate", action="store_true", help="with --draw: a moving picture, too")
     add("--smoke", action="store_true", help="few steps and frames, for a test")
+    parser.set_defaults(error=parser.error)
+
+
+def draw(
+    chosen: list[Optimizer], walks: list[np.ndarray], args: argparse.Namespace
+) -> None:
+    """Writes the pictures and says where they are."""
+    from benchmarks.toy_pictures import save_pictures  # it imports this module
+
+    by_label = {o.label: walk for o, walk in zip(chosen, walks, strict=True)}
+    frames = (SMOKE_FRAMES if args.smoke else FRAMES) if args.animate else 0
+    for path in save_pictures(by_label, args.draw, frames):
+        print(f"saved {path}")
 
 
 def run(args: argparse.Namespace) -> None:
     """Walks with every optimizer, prints the steps and draws the paths."""
     if args.animate and not args.draw:
-        raise SystemExit("--animate needs --draw FOLDER")
+        args.error("--animate needs --draw FOLDER")
     if args.smoke:
         args.max_steps = SMOKE_STEPS
     print(f"{__doc__}\nJAX {jax.__version__}, learning rate {args.learning_rate:g}")
@@ -172,3 +186,5 @@ def run(args: argparse.Namespace) -> None:
     walks = [paths(o, CASES, args.learning_rate, args.max_steps) for o in chosen]
     print_table(chosen, walks)
     print(f"\n{time.perf_counter() - began:.1f} seconds, compilation included")
+    if args.draw:
+        draw(chosen, walks, args)

@@ -5,6 +5,7 @@ rate, an eps and a seed of its own. The copies are spread over the devices.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -75,6 +76,7 @@ def spread(*columns: np.ndarray) -> list[jax.Array]:
     return [jax.device_put(x, sharding) for x in columns]
 
 
+@lru_cache(maxsize=1)  # all budgets and roles of an optimizer use it, one by one
 def compiled(problem: Problem, optimizer: Optimizer, steps: int) -> tuple[Any, ...]:
     """Returns the start, a CALLS-th of the training, and the metric, of all trials."""
     periods = problem.evaluations // CALLS
