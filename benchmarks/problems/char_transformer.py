@@ -7,7 +7,7 @@ from flax import nnx
 from benchmarks.problem import Array
 from benchmarks.shakespeare import VOCABULARY, Text
 
-WIDTH, HEADS, LAYERS = 64, 2, 2
+WIDTH, HEADS, LAYERS = 32, 2, 2
 
 
 class Block(nnx.Module):

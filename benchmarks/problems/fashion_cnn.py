@@ -17,9 +17,9 @@ class Model(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights."""
-        self.conv1 = nnx.Linear(3 * 3 * 1, 16, rngs=rngs)
-        self.conv2 = nnx.Linear(3 * 3 * 16, 32, rngs=rngs)
-        self.dense1 = nnx.Linear(7 * 7 * 32, 64, rngs=rngs)
+        self.conv1 = nnx.Linear(3 * 3 * 1, 8, rngs=rngs)
+        self.conv2 = nnx.Linear(3 * 3 * 8, 16, rngs=rngs)
+        self.dense1 = nnx.Linear(7 * 7 * 16, 64, rngs=rngs)
         self.dense2 = nnx.Linear(64, 10, rngs=rngs)
         self.dropout = nnx.Dropout(0.25)
 
