@@ -20,7 +20,7 @@ from benchmarks.style import finish, line
 from benchmarks.toy import CASES, TARGET, Case, steps_to_target, values
 
 Walks = dict[str, np.ndarray]
-DOTS = f"dots: where each is when the first reaches f < {TARGET:g}"
+DOTS = f"dots: where each is when the first has f < {TARGET:g}, or else at the end"
 
 
 def looks(labels: Collection[str]) -> Iterator[dict[str, Any]]:
