@@ -8,7 +8,7 @@ need not stay; a run whose f is infinite at the end has diverged.
 
 The uneven L1 has betas of 0.3, with which the large steps of AdaBelief and its kin jump
 around the minimum: there, how soon one meets it is chance. Elsewhere too, a tuned
-learning rate may change the order: `python -m benchmarks suite` tunes it.
+learning rate may change the order: `python -m benchmarks run` tunes it.
 """
 
 import argparse
