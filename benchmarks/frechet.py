@@ -42,7 +42,8 @@ def classifier(train: Any, steps: int = STEPS) -> Any:
     """Returns the classifier of the training split, from the cache if it is there.
 
     The cache is the folder adabelief_optax of XDG_CACHE_HOME, else of ~/.cache; the
-    name of the file depends on all that the parameters depend on.
+    name of the file depends on the data and the training. Rounding differs between
+    machines and versions of JAX, so distances do, in late digits.
     """
     content = hashlib.sha256(repr((VERSION, SEED, steps, RATE)).encode())
     for array in train:

@@ -220,7 +220,8 @@ def fake_gan(files, monkeypatch) -> Splits:
     """The GAN's data, from fake files, with a classifier that learned little."""
     load = partial(fashion_mnist.load_splits, files, per_class=10)
     monkeypatch.setattr("benchmarks.problems.wgan.load_splits", load)
-    monkeypatch.setattr(frechet.classifier, "__defaults__", (20,))
+    classifier = partial(frechet.classifier, steps=20)
+    monkeypatch.setattr(frechet, "classifier", classifier)
     return WGAN().load()
 
 
