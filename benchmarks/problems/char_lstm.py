@@ -16,7 +16,10 @@ class Model(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights; the recurrent ones are orthogonal, gate by gate."""
         gates = nnx.initializers.orthogonal()
-        self.embedding = nnx.Embed(VOCABULARY, EMBEDDING, rngs=rngs)
+        normal = nnx.initializers.normal(1.0)
+        self.embedding = nnx.Embed(
+            VOCABULARY, EMBEDDING, embedding_init=normal, rngs=rngs
+        )
         self.input = nnx.Linear(EMBEDDING, 4 * HIDDEN, rngs=rngs)
         self.recurrent = nnx.Linear(
             HIDDEN, 4 * HIDDEN, use_bias=False, kernel_init=gates, rngs=rngs
@@ -24,7 +27,7 @@ class Model(nnx.Module):
         self.output = nnx.Linear(HIDDEN, VOCABULARY, rngs=rngs)
 
     def __call__(self, text: Array) -> Array:
-        """Returns the logits of what follows each character, [crop, time, character]."""
+        """Returns logits of what follows each character, [crop, time, character]."""
         # Of all characters at once, then looked up: no product but h's in the loop.
         inputs = self.input(self.embedding.embedding[...])[text.T]
 
