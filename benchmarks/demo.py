@@ -75,10 +75,10 @@ def load_splits() -> list[tuple[jax.Array, jax.Array]]:
 
 
 def patches(x: jax.Array, stride: int) -> jax.Array:
-    """Returns 3x3 patches of 8x8 images: a dense layer on them is a convolution."""
+    """Returns 3x3 patches of square images: a dense layer on them is a convolution."""
     # Convolutions proper, with their weights under `vmap`, are ten times slower on CPU.
-    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    shifts = [x[:, i : i + 8 : stride, j : j + 8 : stride] for i, j in np.ndindex(3, 3)]
+    n, x = x.shape[1], jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifts = [x[:, i : i + n : stride, j : j + n : stride] for i, j in np.ndindex(3, 3)]
     return jnp.concatenate(shifts, -1)
 
 

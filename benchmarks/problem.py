@@ -4,6 +4,8 @@ A class with the attributes and methods of `Problem`. The suite trains many copi
 at once, under `vmap`, so everything but `load` is a pure function of arrays.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -16,6 +18,19 @@ Array = jax.Array
 
 class MissingData(Exception):
     """Says in one line what to install, or which option to give."""
+
+
+@contextmanager
+def double_precision() -> Iterator[None]:
+    """Enables float64 for a while, and then sets again what was set before."""
+    # `jax.enable_x64` is `jax.experimental.enable_x64` in older versions of JAX, and
+    # newer ones lack that.
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
 
 
 class Splits(NamedTuple):
@@ -38,7 +53,11 @@ class Problem:
     batch_size: int
     evaluations = 25  # of the validation metric, evenly over the steps
     cosine = True  # the learning rate decays to 0 by a cosine; else it is constant
+    chosen_by_speed = (
+        False  # trials are, by steps to the target; else by the last metric
+    )
     float64 = False
+    betas = (0.9, 0.999)  # b1, or SGD's momentum, and b2
 
     def load(self) -> Splits:
         """Returns the checked data, or raises MissingData."""

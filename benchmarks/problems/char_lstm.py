@@ -7,7 +7,7 @@ from flax import nnx
 from benchmarks.problem import Array
 from benchmarks.shakespeare import VOCABULARY, Text
 
-EMBEDDING, HIDDEN = 32, 96
+EMBEDDING, HIDDEN = 32, 64
 
 
 class Model(nnx.Module):
@@ -47,7 +47,7 @@ class CharLstm(Text):
     """No state is carried from one crop to the next."""
 
     name, title = "char-lstm", "Shakespeare, LSTM"
-    model, batch_size, steps, target = Model, 16, 750, 0.0
+    model, batch_size, steps, target = Model, 16, 400, 0.0
 
 
 PROBLEMS = (CharLstm(),)

@@ -7,7 +7,7 @@ from flax import nnx
 from benchmarks.problem import Array
 from benchmarks.shakespeare import VOCABULARY, Text
 
-WIDTH, HEADS = 64, 4
+WIDTH, HEADS = 32, 4
 # The only positions, as of Press et al. (2021, arXiv 2108.12409): scores fall with the
 # distance. With learned positions 400 steps were too few to look at the one before.
 SLOPES = 2.0 ** (1 - np.arange(HEADS))

@@ -1,6 +1,4 @@
-"""The 1,797 handwritten 8x8 digits of scikit-learn, and a small convolutional network."""
-
-from typing import Any
+"""The 1,797 handwritten digits of scikit-learn, and a small convolutional network."""
 
 import jax
 from flax import nnx
@@ -29,4 +27,4 @@ class Digits(Classifier):
         return Splits(*load_splits())
 
 
-PROBLEMS: tuple[Any, ...] = (Digits(),)
+PROBLEMS = (Digits(),)

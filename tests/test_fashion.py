@@ -1,0 +1,271 @@
+"""Do the problems of Fashion-MNIST read, learn and generate what they should?"""
+
+import gzip
+import hashlib
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.linalg import sqrtm
+
+from benchmarks import fashion_mnist, frechet
+from benchmarks.problem import MissingData, Splits
+from benchmarks.problems.fashion_cnn import FashionCNN
+from benchmarks.problems.wgan import WGAN
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+COUNT = 500
+
+
+def idx(array: np.ndarray) -> bytes:
+    sizes = b"".join(n.to_bytes(4, "big") for n in array.shape)
+    return bytes((0, 0, 8, array.ndim)) + sizes + array.tobytes()
+
+
+def fake_arrays(count: int = COUNT) -> tuple[np.ndarray, np.ndarray]:
+    """A bright square whose place is the label, in noise."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 50, (count, 28, 28), np.uint8)
+    labels = random.permutation(np.arange(count, dtype=np.uint8) % 10)
+    for image, label in zip(images, labels, strict=True):
+        row, column = 14 * (label // 5), 5 * (label % 5)
+        image[row : row + 14, column : column + 5] = 255
+    return images, labels
+
+
+def write(folder: Path, zipped: bool = True) -> dict:
+    """Writes the four files, and returns what to expect of them."""
+    files = {}
+    for part, count in (("train", COUNT), ("t10k", 100)):
+        names = fashion_mnist.IMAGES, fashion_mnist.LABELS
+        for name, array in zip(names, fake_arrays(count), strict=True):
+            data, name = idx(array), f"{part}-{name}"
+            files[name] = array.shape, hashlib.sha256(data).hexdigest()
+            path = folder / (f"{name}.gz" if zipped else name)
+            path.write_bytes(gzip.compress(data) if zipped else data)
+    return files
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """Fake files, and the folder that names them; the cache is empty."""
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return write(tmp_path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_reads_files_gzipped_or_not(tmp_path, monkeypatch, zipped):
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path))
+    splits = fashion_mnist.load_splits(write(tmp_path, zipped), per_class=10)
+    assert [len(labels) for _, labels in splits] == [COUNT - 100, 100, 100]
+    assert np.bincount(splits.valid[1]).tolist() == 10 * [10]
+    np.testing.assert_array_equal(splits.test[0], fake_arrays(100)[0])
+
+
+def test_the_split_leaves_nothing_out_and_stays_the_same():
+    labels = fake_arrays()[1]
+    train, valid = fashion_mnist.split(labels, 10)
+    assert sorted([*train, *valid]) == list(range(COUNT))
+    np.testing.assert_array_equal(valid, fashion_mnist.split(labels, 10)[1])
+    # All classes are among the first: a problem may validate by those alone.
+    assert len(set(labels[valid][:50].tolist())) == 10
+
+
+def refused(folder: Path, data: bytes, expected: dict, name: str = IMAGES) -> str:
+    """The message that refuses a file of this content."""
+    path = folder / name
+    path.write_bytes(data)
+    with pytest.raises(ValueError) as error:
+        fashion_mnist.read_idx(path, *expected[name])
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_refuses_other_contents(tmp_path):
+    files, (images, labels) = write(tmp_path), fake_arrays()
+    refuse = partial(refused, tmp_path, expected=files)
+    assert "magic number 00000803, found 00000801" in refuse(idx(labels))
+    floats = b"\x00\x00\x0d\x03" + idx(images)[4:]
+    assert "magic number 00000803, found 00000d03" in refuse(floats)
+    assert "shape (500, 28, 28), found (499, 28, 28)" in refuse(idx(images[1:]))
+    assert "bytes 392016, found 392015" in refuse(idx(images)[:-1])
+    assert "shape" in refuse(idx(images)[:7])
+    assert "magic number" in refuse(b"")
+    assert "SHA-256" in refuse(idx(images[::-1]))
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-20], lambda x: b"no" + x])
+def test_refuses_broken_gzip_files(tmp_path, damage):
+    files = write(tmp_path)
+    data = damage((tmp_path / f"{IMAGES}.gz").read_bytes())
+    files[f"{IMAGES}.gz"] = files[IMAGES]
+    message = refused(tmp_path, data, files, f"{IMAGES}.gz")
+    assert "expected a whole gzip file" in message
+
+
+def test_says_what_to_install(files, tmp_path):
+    (tmp_path / f"{LABELS}.gz").unlink()
+    with pytest.raises(MissingData) as error:
+        fashion_mnist.load_splits()
+    message = str(error.value)
+    assert "\n" not in message
+    for words in (LABELS, str(tmp_path), "apt install", "--fashion-mnist"):
+        assert words in message
+
+
+def test_real_files_if_they_are_here():
+    folder = Path(fashion_mnist.FOLDER)
+    if not folder.is_dir():  # then the tests with fake files say enough
+        return
+    (images, labels), valid, test = fashion_mnist.load_splits()
+    assert images.shape == (55_000, 28, 28) and images.dtype == np.uint8
+    assert np.bincount(labels).tolist() == 10 * [5_500]
+    assert np.bincount(valid[1]).tolist() == 10 * [500]
+    assert np.bincount(test[1]).tolist() == 10 * [1_000]
+
+
+def trained(problem, train, steps: int, copies: int = 2):
+    """Copies of the parameters before and after some steps, and all losses."""
+    tx = optax.adam(3e-3)
+
+    def run(key):
+        params = problem.init(key)
+
+        def step(carry, key):
+            *carry, loss = problem.step(tx, *carry, train, key)
+            return tuple(carry), loss
+
+        carry = params, problem.start(tx, params)
+        (after, _), losses = jax.lax.scan(step, carry, jax.random.split(key, steps))
+        return params, after, losses
+
+    return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), copies))
+
+
+def test_the_network_learns():
+    problem, train = FashionCNN(), jax.device_put(fake_arrays())
+    before, after, losses = trained(problem, train, 60)
+    assert (losses[:, -5:].mean(1) < 0.5 * losses[:, :5].mean(1)).all()
+    measure = jax.jit(jax.vmap(problem.measure, (0, None)))
+    assert (measure(before, train) < 40).all()
+    assert (measure(after, train) > 90).all()
+
+
+def test_dropout_is_off_in_measurements_only():
+    problem, train = FashionCNN(), jax.device_put(fake_arrays(50))
+    params = jax.jit(problem.init)(jax.random.key(0))
+    loss = jax.jit(problem.loss)
+    assert loss(params, train, jax.random.key(0)) != loss(
+        params, train, jax.random.key(1)
+    )
+    logits = jax.jit(lambda params: problem.module(params)(train[0]))(params)
+    accuracy = 100 * (logits.argmax(-1) == train[1]).mean()
+    measured = jax.jit(problem.measure)(params, train)
+    np.testing.assert_allclose(measured, accuracy, rtol=1e-6)
+
+
+def gaussian(seed: int, size: int = 16) -> tuple[jax.Array, jax.Array]:
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(100, size)) @ random.normal(size=(size, size))
+    return frechet.moments(jnp.float32(x + random.normal(size=(1, size))))
+
+
+def test_frechet_distance_is_that_of_its_formula():
+    x, y = gaussian(0), gaussian(1)
+    (mean1, c1), (mean2, c2) = jax.tree.map(np.float64, (x, y))
+    expected = np.sum((mean1 - mean2) ** 2) + np.trace(c1 + c2 - 2 * sqrtm(c1 @ c2))
+    distance = jax.jit(frechet.distance)
+    np.testing.assert_allclose(distance(x, y), expected.real, rtol=1e-4)
+    np.testing.assert_allclose(distance(y, x), expected.real, rtol=1e-4)
+    # Rounding moves eigenvalues by float32's epsilon of the largest, then comes a root.
+    assert abs(distance(x, x)) < np.finfo(np.float32).eps ** 0.5 * np.trace(c1)
+
+
+def test_moments_are_numpys():
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    mean, covariance = frechet.moments(jnp.array(x))
+    np.testing.assert_allclose(mean, x.mean(0), atol=1e-6)
+    np.testing.assert_allclose(covariance, np.cov(x.T), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_frechet_distance_of_nonfinite_moments_is_nan(bad):
+    x, (mean, covariance) = gaussian(0), gaussian(1)
+    broken = (mean.at[0].set(bad), covariance), (mean, covariance.at[0, 1].set(bad))
+    several = jax.tree.map(lambda *leaves: jnp.stack(leaves), *broken, gaussian(1))
+    distances = jax.vmap(frechet.distance, (None, 0))(x, several)
+    assert np.isnan(distances).tolist() == [True, True, False]
+
+
+def test_the_classifier_is_trained_once(files, tmp_path, monkeypatch):
+    train, init = fake_arrays(), jax.jit(FashionCNN().init)
+    monkeypatch.setattr(
+        frechet, "train_classifier", lambda train, steps: init(jax.random.key(steps))
+    )
+    first = frechet.classifier(train, steps=2)
+    (path,) = (tmp_path / "cache").rglob("*.npz")
+    monkeypatch.setattr(frechet, "train_classifier", None)
+    jax.tree.map(np.testing.assert_array_equal, frechet.classifier(train, 2), first)
+    assert list((tmp_path / "cache").rglob("*")) == [path.parent, path]
+    with pytest.raises(TypeError):  # other data, for which it would be trained
+        frechet.classifier((train[0][::-1], train[1]), steps=2)
+
+
+def fake_gan(files, monkeypatch) -> Splits:
+    """The GAN's data, from fake files, with a classifier that learned little."""
+    load = partial(fashion_mnist.load_splits, files, per_class=10)
+    monkeypatch.setattr("benchmarks.problems.wgan.load_splits", load)
+    classifier = partial(frechet.classifier, steps=20)
+    monkeypatch.setattr(frechet, "classifier", classifier)
+    return WGAN().load()
+
+
+def test_both_players_of_the_gan_learn(files, monkeypatch):
+    problem, splits = WGAN(), fake_gan(files, monkeypatch)
+    before, after, losses = trained(problem, splits.train, 40)
+    assert np.isfinite(losses).all()
+    moved = jax.tree.map(lambda x, y: bool((x != y).any()), before, after)
+    assert all(jax.tree.leaves(moved)) and set(moved) == {"generator", "critic"}
+    measure = jax.jit(jax.vmap(problem.measure, (0, None)))
+    assert (measure(after, splits.valid) < measure(before, splits.valid)).all()
+    assert np.isfinite(measure(after, splits.test)).all()
+    broken = jax.tree.map(lambda x: x.at[0].set(jnp.nan), after)
+    assert np.isnan(measure(broken, splits.test)).tolist() == [True, False]
+
+
+def test_the_penalty_is_that_of_the_critics_slope(monkeypatch):
+    """A linear critic has the same slope everywhere."""
+    problem = WGAN()
+    weights, pixels = np.full((784, 1), 0.1, np.float32), 784
+    critic = type("Linear", (), {"__call__": lambda self, x: x @ weights})()
+    params = jax.jit(problem.init)(jax.random.key(0))
+    model = problem.module(params)
+    real = np.full((64, 28, 28), 255, np.uint8)
+    key = jax.random.key(1)
+    fake = problem.generate(params, problem.latents(jax.random.split(key)[0], 64))
+    linear = type("Model", (), {"generator": model.generator, "critic": critic})()
+    monkeypatch.setattr(problem, "module", lambda params: linear)
+    separation = 0.1 * (fake.sum(1).mean() - pixels)
+    expected = separation + 10 * (0.1 * pixels**0.5 - 1) ** 2
+    loss = jax.jit(problem.loss)(params, real, key)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("curve", "failed"),
+    [
+        ([250, 100, 50, 40], False),
+        ([250, 100, 50, 99], False),
+        ([250, 100, 50, 101], True),  # twice its best
+        ([250, 240, 230, 251], True),  # worse than untrained
+        ([250, 100, 50, np.nan], True),
+        ([250, 100, np.inf, np.inf], True),
+    ],
+)
+def test_when_the_gan_has_failed(curve, failed):
+    assert WGAN().failed(np.array(curve)) is failed

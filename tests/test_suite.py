@@ -1,0 +1,236 @@
+"""Does the benchmark suite train, resume and report what really happened?"""
+
+import json
+from functools import partial
+
+import jax
+import numpy as np
+import optax
+import pandas as pd
+import pytest
+
+from benchmarks import analysis, records, style, tables
+from benchmarks.optimizers import OPTIMIZERS, Optimizer
+from benchmarks.problem import Problem, Splits
+from benchmarks.problems import problems
+from benchmarks.run import BUDGETS, Budget, Task, best, complete
+from benchmarks.training import CALLS, Trial, train
+from tests.test_benchmarks import run
+
+QUADRATIC = problems()["quadratic"]
+
+
+class Bar:
+    def update(self, parts=1):
+        del parts
+
+
+class Slope(Problem):
+    """A noiseless parabola of one number, whose seeds differ in the start."""
+
+    name, title, metric, target = "slope", "Slope", "loss", 1e-3
+    steps, batch_size = 50, 1
+
+    def load(self):
+        return Splits(*jax.numpy.zeros((3, 1)))
+
+    def init(self, key):
+        return 1 + jax.random.uniform(key)
+
+    def loss(self, params, batch, key):
+        del batch, key
+        return params**2
+
+    def measure(self, params, split):
+        del split
+        return params**2
+
+
+def sgd_task(path, budget=BUDGETS["small"]):
+    return Task(Slope(), "sgd", OPTIMIZERS["sgd"], budget, path)
+
+
+def test_trials_trained_together_are_those_trained_alone():
+    splits, adam = QUADRATIC.load(), OPTIMIZERS["adam"]
+    trials = [Trial(1e-2, 1e-8, 0), Trial(3e-2, 1e-4, 1)]
+    curves = train(QUADRATIC, adam, splits, trials, 100, lambda: None)
+    for i, trial in enumerate(trials):
+        tx = optax.adam(
+            optax.cosine_decay_schedule(trial.rate, 100), *QUADRATIC.betas, trial.eps
+        )
+        draw, key = jax.random.split(jax.random.key(trial.seed))
+        params = QUADRATIC.init(draw)
+        state = tx.init(params)
+        step = jax.jit(partial(QUADRATIC.step, tx))
+        for _ in range(100):
+            key, now = jax.random.split(key)
+            params, state, _ = step(params, state, splits.train, now)
+        # Sums in another order, amplified by 100 steps.
+        np.testing.assert_allclose(
+            curves.valid[i, -1], QUADRATIC.measure(params, splits.valid), rtol=1e-4
+        )
+        np.testing.assert_allclose(
+            curves.test[i], QUADRATIC.measure(params, splits.test), rtol=1e-4
+        )
+        assert curves.valid.shape == (2, 101) and curves.train.shape == (2, 100)
+
+
+def test_budget_is_the_same_for_all_and_seeds_use_the_best_trial(tmp_path):
+    path = tmp_path / "slope.jsonl"
+    complete(sgd_task(path), Slope().load(), Bar())
+    rows = records.read(path)
+    tuned = [row for row in rows if row["role"] == "tune"]
+    seeds = [row for row in rows if row["role"] == "seed"]
+    assert len(tuned) == 10 and len(seeds) == 10
+    lowest = min(
+        (x for x in tuned if x["valid"][-1] is not None), key=lambda x: x["valid"][-1]
+    )
+    assert {row["rate"] for row in seeds} == {lowest["rate"]}
+    assert [row["seed"] for row in seeds] == list(range(10))
+    assert all(
+        len(o.grid(10)) == len(set(o.grid(10))) == 10 for o in OPTIMIZERS.values()
+    )
+
+
+def test_a_diverged_trial_is_a_result(tmp_path):
+    path = tmp_path / "slope.jsonl"
+    wild = Optimizer("SGD", lambda r, e, b: optax.sgd(r), (), 1e3, (1e-2, 1e30))
+    task = Task(Slope(), "sgd", wild, Budget(2, 2, 1), path)
+    complete(task, Slope().load(), Bar())
+    calm, diverged = (row for row in records.read(path) if row["role"] == "tune")
+    assert diverged["failed"] and diverged["test"] is None
+    assert diverged["steps_to_target"] is None
+    assert not calm["failed"]
+    assert all(row["rate"] == 1e-2 for row in records.read(path)[2:])
+
+
+def test_resuming_trains_only_what_is_missing(tmp_path, monkeypatch):
+    path = tmp_path / "slope.jsonl"
+    complete(sgd_task(path), Slope().load(), Bar())
+    whole = path.read_text()
+    lines = whole.splitlines(keepends=True)
+    path.write_text("".join(lines[:13]) + lines[13][:50])  # killed while it wrote
+    trained = []
+    monkeypatch.setattr(
+        "benchmarks.run.train", lambda *args: trained.append(args[3]) or train(*args)
+    )
+    complete(sgd_task(path), Slope().load(), Bar())
+    assert [trial.seed for trial in trained[0]] == list(range(3, 10))
+    keep = ("rate", "eps", "seed", "steps_to_target", "test", "valid")
+    ours = [[row[k] for k in keep] for row in records.read(path)]
+    assert ours == [[json.loads(line)[k] for k in keep] for line in lines]
+
+
+@pytest.mark.slow
+def test_commands(tmp_path):
+    results, missing = tmp_path / "results", tmp_path / "empty"
+    missing.mkdir()
+    options = ["--optimizer", "adam,aida", "--results", str(results), "--smoke"]
+    names = "toy-beale,fashion-cnn,digits"
+    done = run(
+        "run", "--budget", "one-shot,small", "--problem", names, *options,
+        "--fashion-mnist", str(missing),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (line,) = (x for x in done.stdout.splitlines() if x.startswith("fashion-cnn"))
+    assert "left out" in line
+    lines = (results / "small" / "digits.jsonl").read_text().splitlines()
+    assert len(lines) == 2 * (2 + 2)  # optimizers, trials and seeds
+    again = run("run", "--budget", "small", "--problem", "digits", *options)
+    assert again.returncode == 0
+    assert (results / "small" / "digits.jsonl").read_text().splitlines() == lines
+    done = run("report", "--results", str(results), "--out", str(tmp_path))
+    assert done.returncode == 0 and "warn" not in done.stderr.lower(), done.stderr
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "Budget: small" in text and "Digits" in text and "Beale" in text
+    pictures = [
+        x.split("(")[-1].split(")")[0] for x in text.splitlines() if x[:2] == "!["
+    ]
+    assert len(pictures) == 5
+    assert all((tmp_path / x).read_bytes()[1:4] == b"PNG" for x in pictures)
+
+
+def test_report_without_results(tmp_path):
+    with pytest.raises(SystemExit, match="benchmarks run"):
+        from benchmarks import report
+
+        report.write(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("problem", problems().values(), ids=problems())
+def test_problems_fit_the_suite(problem):
+    assert problem.evaluations % CALLS == 0
+    assert problem.steps % problem.evaluations == 0
+    assert problem.metric and problem.title and np.isfinite(problem.target)
+
+
+def test_every_optimizer_has_a_look_in_the_order_of_legends():
+    labels = [optimizer.label for optimizer in OPTIMIZERS.values()]
+    assert labels == [label for label in style.LOOKS if label in labels]
+
+
+def frame(optimizer, steps, test, problem="digits", budget=100):
+    return pd.DataFrame(
+        {
+            "problem": problem,
+            "optimizer": optimizer,
+            "seed": range(len(steps)),
+            "steps": budget,
+            "steps_to_target": steps,
+            "test": test,
+            "failed": False,
+        }
+    )
+
+
+def test_speed_and_wins_of_known_runs():
+    half, whole = (
+        frame("aida", [10, 20, 30], [95, 96, 97]),
+        frame("adam", [20, 40, 60], [95, 97, 96]),
+    )
+    found = analysis.pairs(pd.concat([half, whole]), "aida", "adam")
+    assert np.exp(analysis.interval(found, analysis.speed)) == pytest.approx([0.5] * 3)
+    assert analysis.wins(found[0]).tolist() == [0.5, 0, 1]
+    middle, lower, upper = analysis.interval(found, analysis.wins)
+    assert middle == 0.5 and 0 <= lower < middle < upper <= 1
+
+
+def test_bootstrap_over_problems_covers_them():
+    rows = pd.concat(
+        [
+            frame("aida", [10] * 5, [90] * 5),
+            frame("adam", [20] * 5, [90] * 5),
+            frame("aida", [20] * 5, [1] * 5, "mnist-vae"),
+            frame("adam", [20] * 5, [1] * 5, "mnist-vae"),
+        ]
+    )
+    ratio = np.exp(
+        analysis.interval(analysis.pairs(rows, "aida", "adam"), analysis.speed)
+    )
+    assert ratio == pytest.approx([0.5**0.5, 0.5, 1])
+
+
+def test_a_seed_that_misses_the_target():
+    rows = frame("adam", [10.0, np.nan, np.nan], [95, None, 10])
+    assert analysis.median_steps(rows) == np.inf
+    assert np.exp(analysis.log_steps(rows)) == pytest.approx([10, 100, 100])
+    assert analysis.losses(problems()["digits"], rows).tolist() == [-95, np.inf, -10]
+    assert tables.reached(rows) == "– (1 of 3)"
+
+
+def test_performance_profile():
+    steps = pd.DataFrame(
+        {"digits": [10, 20], "mnist-vae": [np.inf, 30]}, index=["adam", "aida"]
+    )
+    shares = analysis.profile(steps, np.array([1, 2, 100]))
+    assert shares.loc["adam"].tolist() == [0.5, 0.5, 0.5]
+    assert shares.loc["aida"].tolist() == [0.5, 1, 1]
+
+
+def test_best_takes_the_metrics_direction():
+    rows = [
+        {"valid": [9.0, last], "steps_to_target": None, "rate": rate}
+        for rate, last in ((1, None), (2, 80.0), (3, 70.0))
+    ]
+    assert best(problems()["digits"], rows)["rate"] == 2
+    assert best(QUADRATIC, rows)["rate"] == 3
