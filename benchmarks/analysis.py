@@ -30,14 +30,19 @@ Statistic = Callable[[Pair], np.ndarray]  # a number a seed
 def load(folder: Path, budget: str, role: str) -> pd.DataFrame:
     """Returns a row for each training of this budget and role ("tune" or "seed").
 
-    Where a problem has changed its number of steps, only the longest count.
+    Of a problem's numbers of steps only the last counts, and of an optimizer's seeds
+    those of the last choice: problems and grids change, and records stay.
     """
     paths = [records.path_of(folder, budget, name) for name in problems()]
     every = pd.DataFrame([record for path in paths for record in records.read(path)])
     if every.empty:
         return every
-    longest = every.groupby("problem").steps.transform("max")
-    return every[(every.role == role) & (every.steps == longest)].reset_index(drop=True)
+    every = every[every.steps == every.groupby("problem").steps.transform("last")]
+    rows = every[every.role == role]
+    if role == "seed":
+        choices = rows.groupby(["problem", "optimizer"])[["rate", "eps"]]
+        rows = rows[(rows[["rate", "eps"]] == choices.transform("last")).all(axis=1)]
+    return rows.reset_index(drop=True)
 
 
 def load_seconds(folder: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from adabelief_optax import (
     scale_by_belief,
 )
 
-RATES = (3e-4, 3e-2)
+RATES = (9.49e-4, 9.49e-2)  # half a decade apart with five rates
 # The default comes first. AdaBelief adds eps to √d̂ and, as eps_root, to s; Adam+, Aida
 # and the layerwise ones have eps_root alone. Adam's eps squared is AdaBelief's.
 ADAM, YOGI = (1e-8, 1e-4), (1e-3, 1e-8)

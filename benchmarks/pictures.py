@@ -61,8 +61,9 @@ def draw_problem(
     if len(tuned):
         finish(panels[2], "learning rate", f"last validation {problem.metric}")
         panels[2].set(xscale="log")
-    for axes, column in zip(panels, ("train", "valid", "valid"), strict=False):
-        limit(axes, problem, seeds, column)
+    limit(panels[0], seeds.train, larger_is_better=False)
+    for axes in panels[1:]:
+        limit(axes, seeds.valid, problem.larger_is_better)
     figure.suptitle(
         f"{problem.title}: median and quartiles of the seeds (dotted: the target)"
         + ("; the better eps at each learning rate, one seed" if len(tuned) else "")
@@ -92,17 +93,14 @@ def draw_sensitivity(
     axes.plot(better.index, better, marker="o", markersize=3, **look)
 
 
-def limit(axes: Axes, problem: Problem, seeds: pd.DataFrame, column: str) -> None:
-    """Cuts the axis where only untrained or diverged networks are."""
-    ends = np.array([curve[-1] for curve in seeds[column]], float)
-    ends = ends[np.isfinite(ends)]
-    first = np.nanmedian(np.array([curve[0] for curve in seeds[column]], float))
-    best = ends.max() if problem.larger_is_better and column == "valid" else ends.min()
-    margin = 0.05 * abs(first - best)
-    if problem.larger_is_better and column == "valid":
-        axes.set_ylim(first - margin, best + margin)
-    else:
-        axes.set_ylim(best - margin, first + margin)
+def limit(axes: Axes, curves: pd.Series, larger_is_better: bool) -> None:
+    """Shows from the best to what most have after an eighth of the steps."""
+    values = np.array(curves.tolist(), float)
+    early = np.nanmedian(values[:, values.shape[1] // 8])
+    ends = values[np.isfinite(values[:, -1]), -1]
+    best = ends.max() if larger_is_better else ends.min()
+    margin = 0.05 * abs(early - best)
+    axes.set_ylim(*sorted([early, best + np.copysign(margin, best - early)]))
 
 
 def draw_toys(tuned: pd.DataFrame, path: Path) -> None:
@@ -115,10 +113,9 @@ def draw_toys(tuned: pd.DataFrame, path: Path) -> None:
         for name in _present(rows):
             mine = rows[rows.optimizer == name].groupby("rate").steps_to_target.min()
             axes.plot(mine.index, mine, marker="o", markersize=3, **line(_label(name)))
-        finish(axes, "", "")
+        finish(axes, "learning rate", "steps to f < 0.001")
         axes.set(xscale="log", yscale="log", title=problems()[problem].title)
-    figure.supxlabel("learning rate")
-    figure.supylabel("steps to f < 0.001, with the better eps")
+        axes.label_outer()
     save(figure, panels.flat[0], path, columns=7)
 
 

@@ -40,8 +40,8 @@ class FashionCNN(Classifier):
     """Validated by 1,000 images, to afford that often; tested by all 10,000."""
 
     name, title = "fashion-cnn", "Fashion-MNIST, CNN"
-    model, batch_size, steps = Model, 64, 400
-    target = 86.0  # Adam at its best rate, 1e-2, has it at two thirds of the steps
+    model, batch_size, steps = Model, 64, 500
+    target = 85.5  # the median of tuned Adam after half of the steps
 
     def load(self) -> Splits:
         """Returns 55,000 images to train, 1,000 to validate and 10,000 to test."""
