@@ -119,8 +119,7 @@ def test_lstm_is_the_plain_recurrence(text):
     for time in range(LSTM.length):
         x = params["embedding"]["embedding"][crops[:, time]]
         x = x @ params["input"]["kernel"] + params["input"]["bias"]
-        gates = np.split(x + h @ params["recurrent"]["kernel"], 4, axis=-1)
-        i, f, g, o = gates
+        i, f, g, o = np.split(x + h @ params["recurrent"]["kernel"], 4, axis=-1)
         c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
         h = sigmoid(o) * np.tanh(c)
     expected = h @ params["output"]["kernel"] + params["output"]["bias"]
@@ -128,21 +127,21 @@ def test_lstm_is_the_plain_recurrence(text):
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_transformer_attends_by_the_formula(text):
-    block = char_transformer.Block(nnx.Rngs(0))
-    x = np.asarray(jax.random.normal(jax.random.key(0), (1, 5, 64)), np.float64)
-    qkv = x[0] @ np.float64(block.qkv.kernel[...])
-    expected = []
-    for t in range(5):
-        heads = []
-        for n, slope in enumerate([2, 1, 1 / 2, 1 / 4]):
-            q, k, v = (qkv[:, 64 * j + 16 * n :][:, :16] for j in range(3))
-            scores = [q[t] @ k[s] / 4 - slope * (t - s) for s in range(t + 1)]
+def test_transformer_attends_by_the_formula():
+    block, width = char_transformer.Block(nnx.Rngs(0)), char_transformer.WIDTH
+    x = np.float64(jax.random.normal(jax.random.key(0), (1, 5, width)))
+    q, k, v = np.split(x[0] @ np.float64(block.qkv.kernel[...]), 3, axis=1)
+    heads, size = [], width // 4
+    for n, slope in enumerate([2, 1, 1 / 2, 1 / 4]):
+        part, rows = slice(n * size, (n + 1) * size), []
+        for t in range(5):
+            distance = t - np.arange(t + 1)
+            scores = k[: t + 1, part] @ q[t, part] / np.sqrt(size) - slope * distance
             weights = np.exp(scores) / np.exp(scores).sum()
-            heads.append(weights @ v[: t + 1])
-        expected.append(np.concatenate(heads))
-    expected = np.stack(expected) @ np.float64(block.out.kernel[...])
-    actual = block.attend(jnp.asarray(x, jnp.float32))[0]
+            rows.append(weights @ v[: t + 1, part])
+        heads.append(rows)
+    expected = np.concatenate(heads, axis=1) @ np.float64(block.out.kernel[...])
+    actual = block.attend(jnp.float32(x))[0]
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
