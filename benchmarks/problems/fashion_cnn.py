@@ -41,7 +41,7 @@ class FashionCNN(Classifier):
 
     name, title = "fashion-cnn", "Fashion-MNIST, CNN"
     model, batch_size, steps = Model, 64, 500
-    target = 86.0  # Adam at its best rate, 1e-2, has it at two thirds of the steps
+    target = 86.0  # Adam at its best rate, 1e-2, has it within two thirds of the steps
 
     def load(self) -> Splits:
         """Returns 55,000 images to train, 1,000 to validate and 10,000 to test."""

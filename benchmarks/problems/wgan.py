@@ -49,7 +49,7 @@ class WGAN(GAN):
 
     name, title, metric = "wgan", "Fashion-MNIST, WGAN-GP", "Fréchet distance"
     model, batch_size, steps = Model, 64, 400
-    target = 55.0  # Adam at its best rate, 2e-3, has it at two thirds of the steps
+    target = 55.0  # Adam at its best rate, 2e-3, has it within 70 % of the steps
     latent, critic_steps = LATENT, 3
 
     def load(self) -> Splits:
