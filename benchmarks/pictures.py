@@ -113,7 +113,8 @@ def draw_toys(tuned: pd.DataFrame, path: Path) -> None:
         for name in _present(rows):
             mine = rows[rows.optimizer == name].groupby("rate").steps_to_target.min()
             axes.plot(mine.index, mine, marker="o", markersize=3, **line(_label(name)))
-        # Before the logarithm: there is none where no trial reaches the target.
+        # Before the logarithm, which has no limits where no trial reaches the target.
+        axes.set_xlim(0.8 * tuned.rate.min(), 1.25 * tuned.rate.max())
         axes.set_ylim(10, 1.3 * rows.steps.max())
         finish(axes, "learning rate", "steps to f < 0.001")
         axes.set(xscale="log", yscale="log", title=problems()[problem].title)
