@@ -1,0 +1,39 @@
+"""Executes notebooks in place: python notebooks/execute.py [PATH ...], or all."""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parent
+
+
+def execute(path: Path) -> nbformat.NotebookNode:
+    """Returns a notebook, run from start to end as a user of its folder would."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        record_timing=False,
+        resources={"metadata": {"path": str(FOLDER)}},
+    )
+    # The tests set XLA_FLAGS to have several devices.
+    client.execute(env={k: v for k, v in os.environ.items() if k != "XLA_FLAGS"})
+    notebook.metadata = {
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
+    return notebook
+
+
+if __name__ == "__main__":
+    for path in [Path(p) for p in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
+        print(path, flush=True)
+        nbformat.write(execute(path), path)
