@@ -7,6 +7,7 @@ from importlib import import_module
 COMMANDS = {
     "demo": "do these optimizers train a small image classifier as well as Adam?",
     "step-time": "what does one optimizer step cost, beside optax.adam's?",
+    "toy": "how many steps does each optimizer need on functions of two numbers?",
     "traffic": "what does the step move in the memory of a TPU or a GPU?",
     "train": "does training on many hosts, killed and resumed, lose anything?",
 }
