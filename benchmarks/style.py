@@ -59,5 +59,7 @@ def show(figure: Figure, alt: str) -> None:
 
     full, small = BytesIO(), BytesIO()
     figure.savefig(full, format="png", dpi=100)
-    Image.open(full).convert("RGB").quantize(64).save(small, "png", optimize=True)
+    # Of Pillow's ways to choose colours, the one that keeps those of LOOKS.
+    few = Image.open(full).convert("RGB").quantize(64, Image.Quantize.MAXCOVERAGE)
+    few.save(small, "png", optimize=True)
     display.display(display.Image(small.getvalue(), alt=alt))
