@@ -50,7 +50,7 @@ def finish(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.grid(alpha=0.3)
 
 
-def show(figure: Figure, alt: str) -> None:
+def show(figure: Figure, alt: str, dpi: int = 100) -> None:
     """Displays a figure in a notebook, in 256 colours: a third of the usual bytes.
 
     `alt` is read to those who do not see it.
@@ -58,7 +58,7 @@ def show(figure: Figure, alt: str) -> None:
     from IPython import display  # which only notebooks have
 
     full, small = BytesIO(), BytesIO()
-    figure.savefig(full, format="png", dpi=100)
+    figure.savefig(full, format="png", dpi=dpi)
     # The two rounds of k-means keep the colours of thin lines.
     few = Image.open(full).convert("RGB").quantize(256, kmeans=2)
     few.save(small, "png", optimize=True)
