@@ -1,4 +1,4 @@
-# make demo | make test | make lint. Each makes the environment it needs.
+# make demo | make test | make lint | make notebooks. Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint traffic-tpu traffic-gpu lock clean
+.PHONY: demo test lint notebooks traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -19,6 +19,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Runs them again, and keeps what they show.
+notebooks: $(INSTALLED)
+	$(BIN)/python notebooks/execute.py $(ARGS)
 
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.

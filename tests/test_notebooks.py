@@ -1,0 +1,89 @@
+"""Do the notebooks run, and are they committed as they ran?"""
+
+import importlib.util
+import re
+import tomllib
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def text_of(output):
+    """Returns all that an output says in words."""
+    data = {k: v for k, v in output.get("data", {}).items() if k.startswith("text/")}
+    return "\n".join([output.get("text", ""), *data.values()])
+
+
+def assert_ran_well(notebook):
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    for output in outputs(notebook):
+        assert output.output_type != "error"
+        assert output.get("name") != "stderr", output.text
+        assert "warning" not in text_of(output).lower()
+
+
+def badge_of(path):
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    repository = pyproject["project"]["urls"]["Repository"]
+    colab = repository.replace(
+        "https://github.com/", "https://colab.research.google.com/github/"
+    )
+    return (
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"({colab}/blob/main/notebooks/{path.name})"
+    )
+
+
+def test_there_are_notebooks():
+    assert PATHS
+
+
+@every_notebook
+def test_is_committed_as_it_ran(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert_ran_well(notebook)
+    assert path.stat().st_size < 200_000
+    text = path.read_text()
+    for local in ("/home/", "/root/", "/tmp/", "/Users/", "/content/", str(ROOT)):
+        assert local not in text
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert all("execution" not in cell.metadata for cell in notebook.cells)
+
+
+@every_notebook
+def test_begins_with_title_badge_and_installation(path):
+    notebook = nbformat.read(path, as_version=4)
+    first = notebook.cells[0]
+    assert first.cell_type == "markdown"
+    number = path.stem.partition("_")[0]
+    assert re.match(rf"# {number}\. \w", first.source)
+    assert badge_of(path) in first.source
+    install, imports = (cell.source for cell in code_cells(notebook)[:2])
+    assert install == code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
+    assert install.startswith('import sys\n\nif "google.colab" in sys.modules:\n    ')
+    assert imports.startswith('sys.path.insert(0, "..")\n')
+
+
+@pytest.mark.slow
+@every_notebook
+def test_runs_from_start_to_end(path):
+    spec = importlib.util.spec_from_file_location("execute", FOLDER / "execute.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert_ran_well(script.execute(path))
