@@ -1,4 +1,5 @@
-# make demo | make test | make lint | make notebooks. Each makes the environment it needs.
+# make demo | make test | make lint | make notebooks | make docs.
+# Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint notebooks traffic-tpu traffic-gpu lock clean
+.PHONY: demo test lint notebooks docs traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -24,21 +25,27 @@ lint: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
+# The site, from README.md, the docstrings, the notebooks and the benchmarks.
+docs: .venv-docs/.installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+	.venv-docs/bin/python docs/check_links.py site
+
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
 PLATFORM_tpu = tpu
 PLATFORM_gpu = cuda
-EXTRA_tpu = tpu
-EXTRA_gpu = cuda13
-COMPILERS = .venv-tpu/.installed .venv-gpu/.installed
+PACKAGES_tpu = . "jax[tpu]"
+PACKAGES_gpu = . "jax[cuda13]"
+PACKAGES_docs = ".[docs]"
+OTHERS = .venv-tpu/.installed .venv-gpu/.installed .venv-docs/.installed
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
 
-$(COMPILERS): .venv-%/.installed: pyproject.toml $(CONSTRAINTS)
+$(OTHERS): .venv-%/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --editable . "jax[$(EXTRA_$*)]" --constraint $(CONSTRAINTS)
+	  --editable $(PACKAGES_$*) --constraint $(CONSTRAINTS)
 	touch $@
 
 $(INSTALLED): pyproject.toml $(CONSTRAINTS)
@@ -50,8 +57,8 @@ $(INSTALLED): pyproject.toml $(CONSTRAINTS)
 # The newest versions for every Python that the package supports.
 lock:
 	uv pip compile --universal --python-version 3.11 pyproject.toml --upgrade \
-	  --extra test --extra lint --no-emit-index-url --no-header --no-annotate \
+	  --extra test --extra lint --extra docs --no-emit-index-url --no-header --no-annotate \
 	  --output-file constraints.txt
 
 clean:
-	rm -rf .venv* demo-output
+	rm -rf .venv* demo-output site
