@@ -75,15 +75,17 @@ over problems and seeds.
 """
 
 
-def write(folder: Path, out: Path) -> None:
-    """Writes RESULTS.md and its pictures."""
+def write(folder: Path, out: Path, smoke: bool = False) -> None:
+    """Writes RESULTS.md and its pictures; with `smoke` no learning curves."""
     seconds = analysis.load_seconds(folder)
     parts = [INTRODUCTION, tables.definitions(problems())]
     for budget in BUDGETS:
         seeds = analysis.load(folder, budget, "seed")
         if len(seeds):
             tuned = analysis.load(folder, budget, "tune")
-            parts += section(budget, seeds, tuned, seconds, out / "figures" / budget)
+            figures = out / "figures" / budget
+            parts += section(budget, seeds, tuned, seconds, figures)
+            parts += [] if smoke else curves(seeds, tuned, figures)
     if len(parts) == 2:
         raise SystemExit(
             f"no results in {folder}; `python -m benchmarks run` makes them"
@@ -117,7 +119,6 @@ def section(
     yield COMPARED + tables.comparisons(seeds)
     for pair in PAIRS:
         yield tables.comparison_by_problem(seeds, *pair)
-    yield from curves(seeds, tuned, figures)
 
 
 def tuning(seeds: pd.DataFrame, tuned: pd.DataFrame) -> Iterable[str]:
@@ -172,10 +173,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--results", type=folder, default=records.RESULTS, help="folder of the results")
     out = records.RESULTS.parent
     add("--out", type=folder, default=out, help="where RESULTS.md goes")
+    add("--smoke", action="store_true", help="without learning curves, for a test")
 
 
 def run(args: argparse.Namespace) -> None:
     """Writes the report."""
     args.out.mkdir(parents=True, exist_ok=True)
-    write(args.results, args.out)
+    write(args.results, args.out, args.smoke)
     print(f"wrote {args.out / 'RESULTS.md'}")

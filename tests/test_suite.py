@@ -150,6 +150,21 @@ def test_commands(tmp_path):
     assert all((tmp_path / x).read_bytes()[1:4] == b"PNG" for x in pictures)
 
 
+def test_published_results_are_complete_and_make_the_published_tables(tmp_path):
+    done = run("report", "--smoke", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "RESULTS.md").read_text()
+    published = (records.RESULTS.parent / "RESULTS.md").read_text()
+    rows, expected = (
+        [line for line in x.splitlines() if line[:1] == "|"] for x in (text, published)
+    )
+    assert rows == expected
+    for name in problems():
+        for budget, count in (("one-shot", 10), ("small", 20)):
+            rows = records.read(records.path_of(records.RESULTS, budget, name))
+            assert len(rows) == count * len(OPTIMIZERS)
+
+
 def test_report_without_results(tmp_path):
     with pytest.raises(SystemExit, match="benchmarks run"):
         from benchmarks import report
