@@ -4,6 +4,7 @@ A class with the attributes and methods of `Problem`. The suite trains many copi
 at once, under `vmap`, so everything but `load` is a pure function of arrays.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, NamedTuple
@@ -41,7 +42,7 @@ class Splits(NamedTuple):
     test: Any
 
 
-class Problem:
+class Problem(ABC):
     """A loss to minimise, and the metric by which the result is judged."""
 
     name: str  # for the command line
@@ -53,27 +54,25 @@ class Problem:
     batch_size: int
     evaluations = 25  # of the validation metric, evenly over the steps
     cosine = True  # the learning rate decays to 0 by a cosine; else it is constant
-    chosen_by_speed = (
-        False  # trials are, by steps to the target; else by the last metric
-    )
+    chosen_by_speed = False  # trials are: by steps to the target, not the last metric
     float64 = False
     betas = (0.9, 0.999)  # b1, or SGD's momentum, and b2
 
+    @abstractmethod
     def load(self) -> Splits:
         """Returns the checked data, or raises MissingData."""
-        raise NotImplementedError
 
+    @abstractmethod
     def init(self, key: Array) -> Any:
         """Returns the parameters at the start, a tree of arrays."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, params: Any, batch: Any, key: Array) -> Array:
         """Returns the training loss of a batch; the key is for dropout and noise."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, params: Any, split: Any) -> Array:
         """Returns the metric of a whole split."""
-        raise NotImplementedError
 
     def batch(self, train: Any, key: Array) -> Any:
         """Returns a batch, drawn with replacement."""
