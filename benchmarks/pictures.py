@@ -12,7 +12,7 @@ from benchmarks.analysis import is_toy, profile
 from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.problem import Problem
 from benchmarks.problems import problems
-from benchmarks.style import finish, line
+from benchmarks.style import finish, line, png
 
 DPI = 110
 RATIOS = np.geomspace(1, 20, 400)
@@ -23,7 +23,7 @@ def save(figure: Figure, axes: Axes, path: Path, columns: int) -> None:
     handles = axes.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=columns, frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=DPI)
+    path.write_bytes(png(figure, DPI))
 
 
 def draw_profiles(steps: pd.DataFrame, path: Path) -> None:
@@ -38,7 +38,8 @@ def draw_profiles(steps: pd.DataFrame, path: Path) -> None:
         axes.set(xscale="log", xlim=(1, RATIOS[-1]), ylim=(-2, 102))
         axes.set_xticks([1, 1.5, 2, 3, 5, 10, 20], [*"1", "1.5", *"235", "10", "20"])
         axes.minorticks_off()
-        axes.set_title(f"{len(table.columns)} problems")
+    panels[0].set_title(f"all {len(steps.columns)} problems")
+    panels[1].set_title(f"the {len(with_data.columns)} with data or noise")
     panels[0].set_ylabel("share of problems solved within (%)")
     save(figure, panels[0], path, columns=5)
 
@@ -68,7 +69,7 @@ def draw_problem(
         f"{problem.title}: median and quartiles of the seeds (dotted: the target)"
         + ("; the better eps at each learning rate, one seed" if len(tuned) else "")
     )
-    save(figure, panels[0], path, columns=7)
+    save(figure, panels[0], path, columns=7 if len(tuned) else 5)
 
 
 def draw_curves(
@@ -94,13 +95,13 @@ def draw_sensitivity(
 
 
 def limit(axes: Axes, curves: pd.Series, larger_is_better: bool) -> None:
-    """Shows from the best to what most have after an eighth of the steps."""
+    """Leaves out the first eighth of the steps, and the worst tenth of the rest."""
     values = np.array(curves.tolist(), float)
-    early = np.nanmedian(values[:, values.shape[1] // 8])
-    ends = values[np.isfinite(values[:, -1]), -1]
-    best = ends.max() if larger_is_better else ends.min()
-    margin = 0.05 * abs(early - best)
-    axes.set_ylim(*sorted([early, best + np.copysign(margin, best - early)]))
+    values = values[:, values.shape[1] // 8 :]
+    shares = (10, 99) if larger_is_better else (1, 90)
+    lower, upper = np.nanpercentile(values, shares)
+    margin = 0.05 * (upper - lower)
+    axes.set_ylim(lower - margin, upper + margin)
 
 
 def draw_toys(tuned: pd.DataFrame, path: Path) -> None:
@@ -113,6 +114,9 @@ def draw_toys(tuned: pd.DataFrame, path: Path) -> None:
         for name in _present(rows):
             mine = rows[rows.optimizer == name].groupby("rate").steps_to_target.min()
             axes.plot(mine.index, mine, marker="o", markersize=3, **line(_label(name)))
+        # Before the logarithm, which has no limits where no trial reaches the target.
+        axes.set_xlim(0.8 * tuned.rate.min(), 1.25 * tuned.rate.max())
+        axes.set_ylim(10, 1.3 * rows.steps.max())
         finish(axes, "learning rate", "steps to f < 0.001")
         axes.set(xscale="log", yscale="log", title=problems()[problem].title)
         axes.label_outer()

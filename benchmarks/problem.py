@@ -48,7 +48,7 @@ class Problem:
     title: str  # for people
     metric: str  # with its unit, such as "accuracy (%)"
     larger_is_better = False
-    target: float  # of the validation metric
+    target: float  # of the validation metric; ours are what tuned Adam has half-way
     steps: int  # the budget of one training
     batch_size: int
     evaluations = 25  # of the validation metric, evenly over the steps

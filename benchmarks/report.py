@@ -55,7 +55,8 @@ CHOSEN = """### Chosen learning rate and eps
 """
 SENSITIVITY = """### Sensitivity
 
-How many of the tuning trials reach the target, out of the same number for all.
+How many of the tuning trials (the same number for all) reach the target, and how many
+fail.
 
 """
 EPS = """### What eps does

@@ -135,7 +135,7 @@ def eps_effect(tuned: pd.DataFrame) -> str:
         groups = last.groupby(rows.eps)
         found = groups.max() if problem.larger_is_better else groups.min()
         epses = OPTIMIZERS[rows.optimizer.iloc[0]].epses
-        return " / ".join(number(found.get(eps, np.nan)) for eps in epses)
+        return " / ".join(number(found.get(eps, np.nan), 4) for eps in epses)
 
     with_eps = [name for name, optimizer in OPTIMIZERS.items() if optimizer.epses]
     mask = tuned.optimizer.isin(with_eps) & ~tuned.problem.map(analysis.is_toy)
@@ -148,10 +148,11 @@ def eps_effect(tuned: pd.DataFrame) -> str:
 
 
 def targets_reached(tuned: pd.DataFrame) -> str:
-    """Returns how many of the tuning trials reach the target."""
+    """Returns how many of the tuning trials reach the target, and how many fail."""
 
     def share(rows: pd.DataFrame) -> str:
-        return f"{rows.steps_to_target.notna().sum()} of {len(rows)}"
+        reached, failed = rows.steps_to_target.notna().sum(), rows.failed.sum()
+        return f"{reached}, {failed} failed" if failed else f"{reached}"
 
     return cells(analysis.by_problem(tuned, share))
 

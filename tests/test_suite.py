@@ -234,3 +234,15 @@ def test_best_takes_the_metrics_direction():
     ]
     assert best(problems()["digits"], rows)["rate"] == 2
     assert best(QUADRATIC, rows)["rate"] == 3
+
+
+def test_the_problem_of_the_readme_trains():
+    text = (records.RESULTS.parent / "README.md").read_text()
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len(code.splitlines()) < 80
+    namespace = {}
+    exec(code, namespace)
+    (line,) = namespace["PROBLEMS"]
+    trials = [Trial(rate, 1e-8, 0) for rate in (1e-3, 1e-1)]
+    curves = train(line, OPTIMIZERS["adam"], line.load(), trials, line.steps, int)
+    assert curves.valid[1, -1] < line.target < curves.valid[0, -1]
