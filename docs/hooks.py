@@ -65,7 +65,8 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
             for kind in {"image/png", "image/gif"} & set(output.get("data", {})):
                 name = f"{path.stem}-{len(images) + 1}.{kind[-3:]}"
                 images[name] = base64.b64decode(output.data[kind])
-                parts.append(f"![]({name})")
+                alt = output.metadata.get(kind, {}).get("alt", "")
+                parts.append(f"![{alt}]({name})")
     return "\n\n".join(parts), images
 
 
@@ -99,9 +100,10 @@ def on_page_markdown(
 
     text = refer(MENTION.sub(link, markdown))
     text = text.replace("RECOMMENDED_TABLE", "\n".join(recommended()))
+    # A picture that is small on a phone can be opened alone.
+    text = re.sub(r"(?m)^(!\[.*\])\(([\w./-]+)\)$", r"[\1(\2)](\2)", text)
     # Numbers in tables stay on one line.
-    rows = re.compile(r"^\|.*", re.MULTILINE)
-    return rows.sub(lambda row: row[0].replace(" ± ", "\xa0±\xa0"), text)
+    return re.sub(r"(?m)^\|.*", lambda m: m[0].replace(" ± ", "\xa0±\xa0"), text)
 
 
 def recommended() -> list[str]:
