@@ -11,6 +11,9 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling is what most tests do. This leaves out LLVM's optimizations alone: XLA's, and
+# so what tests read in a compiled program, are the same.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @contextlib.contextmanager

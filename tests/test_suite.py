@@ -128,7 +128,7 @@ def test_commands(tmp_path):
     options = ["--optimizer", "adam,aida", "--results", str(results), "--smoke"]
     names = "toy-beale,fashion-cnn,digits"
     done = run(
-        "run", "--budget", "one-shot,small", "--problem", names, *options,
+        "run", "--budget", "small", "--problem", names, *options,
         "--fashion-mnist", str(missing),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ def test_commands(tmp_path):
     pictures = [
         x.split("(")[-1].split(")")[0] for x in text.splitlines() if x[:2] == "!["
     ]
-    assert len(pictures) == 5
+    assert len(pictures) == 3
     assert all((tmp_path / x).read_bytes()[1:4] == b"PNG" for x in pictures)
 
 
