@@ -1,14 +1,11 @@
 """Executes notebooks in place: python notebooks/execute.py [PATH ...], or all."""
 
-import base64
-import io
 import os
 import sys
 from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from PIL import Image
 
 FOLDER = Path(__file__).parent
 METADATA = {
@@ -36,21 +33,8 @@ def execute(path: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def shrink(notebook: nbformat.NotebookNode) -> None:
-    """Makes the figures a third of their size, with 64 colours each."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if png := output.get("data", {}).get("image/png"):
-                image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
-                small = io.BytesIO()
-                image = image.quantize(64, dither=Image.Dither.NONE)
-                image.save(small, "PNG", optimize=True)
-                output.data["image/png"] = base64.b64encode(small.getvalue()).decode()
-
-
 if __name__ == "__main__":
     for path in [Path(p) for p in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
         print(path, flush=True)
         notebook = execute(path)
-        shrink(notebook)
         nbformat.write(notebook, path)

@@ -11,8 +11,8 @@ import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiling is what most tests do. This leaves out LLVM's optimizations alone: XLA's, and
-# so what tests read in a compiled program, are the same.
+# Compiling is what most tests do. This leaves out LLVM's optimizations, not XLA's: what
+# tests read in a compiled program is the same.
 jax.config.update("jax_disable_most_optimizations", True)
 
 
