@@ -217,8 +217,11 @@ def run(args: argparse.Namespace) -> None:
         os.environ["FASHION_MNIST"] = str(args.fashion_mnist)
     print(f"{__doc__}\n{records.machine()}", flush=True)
     with tqdm(total=parts(args) * len(args.problem), unit="part") as bar:
-        for problem in map(problems().get, args.problem):
-            run_problem(smaller(problem) if args.smoke else problem, args, bar)
+        try:
+            for problem in map(problems().get, args.problem):
+                run_problem(smaller(problem) if args.smoke else problem, args, bar)
+        except KeyboardInterrupt:
+            sys.exit("stopped; the same command goes on from what is recorded")
 
 
 def smaller(problem: Problem) -> Problem:
