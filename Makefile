@@ -61,4 +61,4 @@ lock:
 	  --output-file constraints.txt
 
 clean:
-	rm -rf .venv* demo-output site
+	rm -rf .venv* demo-output smoke-output site

@@ -48,13 +48,12 @@ class Optimizer(NamedTuple):
         return [(float(f"{rate:.3g}"), eps) for eps in epses for rate in rates]
 
 
-def adam_plus(rate: Any, eps_root: Any, b1: float, b2: float) -> Any:
-    """Returns Adam with AdaBelief's eps: in s, where it accumulates."""
-    return optax.chain(
-        ignore_prediction(),
-        scale_by_belief(b1, b2, 0.0, eps_root),
-        optax.scale_by_learning_rate(rate),
-    )
+def adam_plus(
+    rate: Any, b1: Any, b2: Any, eps: Any, eps_root: Any
+) -> optax.GradientTransformation:
+    """Returns Adam with AdaBelief's eps: eps_root in s, where it accumulates."""
+    belief = scale_by_belief(b1, b2, eps, eps_root)
+    return optax.chain(ignore_prediction(), belief, optax.scale_by_learning_rate(rate))
 
 
 OPTIMIZERS = {
@@ -69,7 +68,7 @@ OPTIMIZERS = {
     "optax-adabelief": Optimizer(
         "optax.adabelief", lambda r, e, b: optax.adabelief(r, *b, e, e), BELIEF
     ),
-    "adam-plus": Optimizer("Adam+", lambda r, e, b: adam_plus(r, e, *b), AIDA),
+    "adam-plus": Optimizer("Adam+", lambda r, e, b: adam_plus(r, *b, 0.0, e), AIDA),
     "adabelief": Optimizer("AdaBelief", lambda r, e, b: adabelief(r, *b, e, e), BELIEF),
     "adabelief-rectified": Optimizer(
         "AdaBelief, rectified",

@@ -22,15 +22,9 @@ import jax
 import numpy as np
 import optax
 
-from adabelief_optax import (
-    adabelief,
-    aida,
-    ignore_prediction,
-    ladabelief,
-    ladam,
-    scale_by_belief,
-)
+from adabelief_optax import adabelief, aida, ladabelief, ladam
 from benchmarks.demo import allowed
+from benchmarks.optimizers import adam_plus
 from benchmarks.problem import double_precision
 from benchmarks.problems.toy import FUNCTIONS, Point, Toy
 
@@ -51,12 +45,6 @@ def sgd(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
     """SGD, with b1 for its momentum."""
     del b2
     return optax.sgd(rate, momentum=b1)
-
-
-def adam_plus(rate: Any, b1: Any, b2: Any, **eps: Any) -> optax.GradientTransformation:
-    """AdaBelief with the gradient for the residual: Adam but for the place of eps."""
-    belief = scale_by_belief(b1, b2, **eps)
-    return optax.chain(ignore_prediction(), belief, optax.scale_by_learning_rate(rate))
 
 
 # Every eps is the default, for Adam+ that of Aida, whose authors named it.

@@ -1,7 +1,9 @@
 """Does the benchmark suite train, resume and report what really happened?"""
 
+import argparse
 import json
 from functools import partial
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import analysis, records, style, tables
+from benchmarks import run as suite
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
 from benchmarks.problem import Problem, Splits
 from benchmarks.problems import problems
@@ -148,6 +151,18 @@ def test_commands(tmp_path):
     ]
     assert len(pictures) == 3
     assert all((tmp_path / x).read_bytes()[1:4] == b"PNG" for x in pictures)
+
+
+def test_a_smoke_run_leaves_the_published_results_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    suite.add_arguments(parser)
+    trained = []
+    monkeypatch.setattr(suite, "run_problem", lambda p, args, bar: trained.append(args))
+    for options in ([], ["--smoke"], ["--smoke", "--results", "here"]):
+        suite.run(parser.parse_args([*options, "--problem", "quadratic"]))
+    folders = [args.results for args in trained]
+    assert folders == [records.RESULTS, suite.SMOKE_RESULTS, Path("here")]
 
 
 def test_published_results_are_complete_and_make_the_published_tables(tmp_path):
