@@ -276,3 +276,17 @@ def test_the_problem_of_the_readme_trains():
     trials = [Trial(rate, 1e-8, 0) for rate in (1e-3, 1e-1)]
     curves = train(line, OPTIMIZERS["adam"], line.load(), trials, line.steps, int)
     assert curves.valid[1, -1] < line.target < curves.valid[0, -1]
+
+
+@pytest.mark.parametrize(
+    ("name", "curve", "failed"),
+    [
+        ("digits", [10, 50, 90], False),
+        ("digits", [10, 50, 5], True),
+        ("quadratic", [290, 400, 105], False),
+        ("quadratic", [290, 105, 300], True),
+        ("quadratic", [290, 105, np.nan], True),
+    ],
+)
+def test_a_training_that_ends_worse_than_it_began_failed(name, curve, failed):
+    assert problems()[name].failed(np.array(curve)) == failed
