@@ -1,16 +1,26 @@
 """AdaBelief, Aida, LAdam and LAdaBelief as Optax gradient transformations."""
 
-from adabelief_optax._belief import scale_by_belief, scale_by_layerwise_belief
-from adabelief_optax._marks import ignore_prediction, layerwise_projection
+from optax import ScaleByBeliefState
+
 from adabelief_optax._optimizers import adabelief, aida, ladabelief, ladam
 from adabelief_optax._recommended import RECOMMENDED
-from adabelief_optax._state import ScaleByBeliefAmsgradState, ScaleByBeliefState
+from adabelief_optax._states import ScaleByBeliefAmsgradState
 from adabelief_optax._stepsizes import stepsize_statistics, stepsizes
+from adabelief_optax._transforms import (
+    StochasticRoundingState,
+    ignore_prediction,
+    layerwise_projection,
+    scale_by_belief,
+    scale_by_layerwise_belief,
+    stochastic_rounding,
+    weigh_prediction,
+)
 
 __all__ = [
     "RECOMMENDED",
     "ScaleByBeliefAmsgradState",
     "ScaleByBeliefState",
+    "StochasticRoundingState",
     "adabelief",
     "aida",
     "ignore_prediction",
@@ -21,4 +31,6 @@ __all__ = [
     "scale_by_layerwise_belief",
     "stepsize_statistics",
     "stepsizes",
+    "stochastic_rounding",
+    "weigh_prediction",
 ]

@@ -1,23 +1,28 @@
-"""The moving averages, their bias correction and the dtypes that hold them."""
+"""m and s: the moving averages, their bias correction and the dtypes that hold them."""
 
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
+
+from adabelief_optax._settings import Settings
 
 
 def widen(x: Any) -> jax.Array:
     """Returns a gradient or moment in at least float32, in which all is computed."""
+    if isinstance(x, jax.Array) and jnp.finfo(x.dtype).bits >= 32:
+        return x
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
 
 
-def mu_dtype_of(p: Any, mu_dtype: Any) -> Any:
-    """Returns the dtype of p's average: at least float32, or as asked for.
+def mu_dtype_of(dtype: Any, mu_dtype: Any) -> Any:
+    """Returns the dtype of the average of a parameter of the given dtype.
 
-    A complex parameter keeps a complex average whatever is asked for.
+    It is at least float32, or as asked for. A complex parameter keeps a complex
+    average whatever is asked for.
     """
-    dtype = jnp.result_type(p)
     if mu_dtype is None:
         return jnp.promote_types(dtype, jnp.float32)
     asked = jax.dtypes.canonicalize_dtype(mu_dtype)
@@ -26,11 +31,11 @@ def mu_dtype_of(p: Any, mu_dtype: Any) -> Any:
     return asked
 
 
-def nu_dtype_of(p: Any, nu_dtype: Any) -> Any:
-    """Returns the dtype of p's second moment: real, else as `mu_dtype_of`."""
+def nu_dtype_of(dtype: Any, nu_dtype: Any) -> Any:
+    """Returns the dtype of its second moment: real, else as `mu_dtype_of`."""
     if nu_dtype is not None:
         return jax.dtypes.canonicalize_dtype(nu_dtype)
-    return jnp.finfo(mu_dtype_of(p, None)).dtype
+    return jnp.finfo(mu_dtype_of(dtype, None)).dtype
 
 
 def real(x: jax.Array) -> jax.Array:
@@ -38,12 +43,19 @@ def real(x: jax.Array) -> jax.Array:
     return x.real if jnp.iscomplexobj(x) else x
 
 
+def abs_sq(x: jax.Array) -> jax.Array:
+    """Returns |x|², real for complex x too."""
+    return x * x if jnp.isrealobj(x) else x.real**2 + x.imag**2
+
+
 def store(x: jax.Array, like: Any) -> jax.Array:
     """Returns x in the dtype of `like`.
 
     The largest float16 stands in for what is larger, so that a step stays finite.
     """
-    dtype = jnp.result_type(like)
+    dtype: Any = jnp.result_type(like)
+    if x.dtype == dtype:
+        return x
     if jnp.issubdtype(dtype, jnp.floating):
         x = real(x)
     if dtype == jnp.float16:
@@ -52,24 +64,66 @@ def store(x: jax.Array, like: Any) -> jax.Array:
     return x.astype(dtype)
 
 
+def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
+    """Returns the updates in the dtypes of the parameters.
+
+    Without parameters, or with others than those of the gradients (such as a whole
+    Equinox model), they have the dtypes of the gradients.
+    """
+    treedef: Any = jax.tree.structure(gradients)
+    like = params if jax.tree.structure(params) == treedef else gradients
+    return treedef.unflatten(map(store, u, jax.tree.leaves(like)))
+
+
 def ema(b: chex.Numeric, x: jax.Array, average: jax.Array) -> jax.Array:
     """Returns m = b·m + (1−b)·x."""
-    return b * average + (1 - b) * x
+    return b * widen(average) + (1 - b) * x
 
 
 def second_moment(
-    b2: chex.Numeric, square: jax.Array, s: jax.Array, eps_root: chex.Numeric
+    b2: chex.Numeric, eps_root: chex.Numeric, square: jax.Array, s: jax.Array
 ) -> jax.Array:
     """Returns s = b2·s + (1−b2)·S(|e|²) + eps_root."""
     # The parentheses matter. Were `+ eps_root` the last operation, one of a
     # single array, XLA on CPU would repeat it inside the parameter update, which
     # then needs the old s after it was overwritten: a copy and twice the work.
-    return b2 * real(s) + ((1 - b2) * square + eps_root)
+    return b2 * widen(s) + ((1 - b2) * square + eps_root)
 
 
 def bias(b: chex.Numeric, count: jax.Array) -> jax.Array:
     """Returns 1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
-    return 1 - b**count
+    # An exponent that is a known integer would be compiled into the program, anew
+    # at every step that runs outside jit.
+    b = jnp.asarray(b, jnp.promote_types(jnp.result_type(b), jnp.float32))
+    return 1 - b ** count.astype(b.dtype)
+
+
+def numerators(
+    settings: Settings, m: list[jax.Array], g: list[jax.Array], t: jax.Array
+) -> list[jax.Array]:
+    """Returns m̂ of each leaf: with Nesterov's look-ahead, or g without momentum."""
+    if not settings.momentum:
+        return g
+    b1 = settings.b1
+    c1 = bias(b1, t)
+    if not settings.nesterov:
+        return [correct(x, c1) for x in m]
+    c1_next = bias(b1, optax.safe_increment(t))
+    return [
+        ema(b1, correct(x, c1), correct(average, c1_next))
+        for x, average in zip(g, m, strict=True)
+    ]
+
+
+def denominators(
+    settings: Settings, d: list[jax.Array], t: jax.Array
+) -> list[jax.Array]:
+    """Returns √d̂ + eps of each leaf."""
+    if not settings.rectify:
+        c2 = bias(settings.b2, t)
+        d = [correct(x, c2) for x in d]
+    # The authors leave d uncorrected in a rectified step: it is in r.
+    return [jnp.sqrt(x) + settings.eps for x in d]
 
 
 def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -85,15 +139,3 @@ def zeros_like(p: Any, dtype: Any) -> jax.Array:
     # device. What is computed entry by entry from p is sharded as p is.
     p = real(p)
     return jnp.logical_and(p > 0, p < 0).astype(dtype)
-
-
-def zeros_per_layer(p: Any, stacked_axes: int, dtype: Any) -> jax.Array:
-    """Returns one zero for each layer of p, sharded as p's leading axes are."""
-    if isinstance(stacked_axes, jax.core.Tracer):
-        raise ValueError(
-            "stacked_axes is traced, but the shape of nu depends on it: name it in "
-            "static_args of optax.inject_hyperparams"
-        )
-    # A sum, because it carries the sharding of the axes that are left over.
-    zeros = zeros_like(p, dtype)
-    return zeros.sum(tuple(range(stacked_axes, zeros.ndim)))

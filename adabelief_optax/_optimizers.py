@@ -1,17 +1,24 @@
 """The optimizers: a rule of the family, weight decay and a learning rate.
 
-What each argument does to the update is said where the rule is defined.
+Each argument is said in a few words here, and in full where the rule is defined, in
+`scale_by_belief`, `scale_by_layerwise_belief` and `layerwise_projection`.
 """
 
 from typing import Any, Literal
 
 import chex
 import optax
+from jax.typing import DTypeLike
 
-from adabelief_optax._belief import scale_by_belief, scale_by_layerwise_belief
-from adabelief_optax._chain import Decay, Mask, chain_optimizer
-from adabelief_optax._layer import NOT_STACKED, AxisName
-from adabelief_optax._marks import ignore_prediction, layerwise_projection
+from adabelief_optax._checks import AxisName
+from adabelief_optax._reduction import WHOLE_LEAVES
+from adabelief_optax._transforms import (
+    ignore_prediction,
+    layerwise_projection,
+    scale_by_belief,
+    scale_by_layerwise_belief,
+)
+from adabelief_optax._weight_decay import Decay, Mask, chain_optimizer
 
 
 def adabelief(
@@ -20,16 +27,17 @@ def adabelief(
     b2: chex.Numeric = 0.999,
     eps: chex.Numeric = 1e-16,
     eps_root: chex.Numeric = 1e-16,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay: optax.ScalarOrSchedule | None = 0.0,
     weight_decay_mask: Mask = None,
     *,
     decay: Decay = "decoupled",
+    momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
     rectify: bool = False,
     degenerate_to_sgd: bool = True,
-    mu_dtype: chex.ArrayDType | str | None = None,
-    nu_dtype: chex.ArrayDType | str | None = None,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The AdaBelief optimizer, a drop-in for `optax.adabelief`.
 
@@ -45,30 +53,40 @@ def adabelief(
     for the authors' values by task.
 
     Args:
-        learning_rate: η ≥ 0, a number, an array or a schedule.
-        b1: as in `scale_by_belief`.
-        b2: as in `scale_by_belief`.
-        eps: as in `scale_by_belief`.
-        eps_root: as in `scale_by_belief`.
-        weight_decay: λ ≥ 0, a number, an array or a schedule. Unless it is the
-            number 0, `update` needs the parameters.
-        weight_decay_mask: a tree of bools that is a prefix of the parameters,
-            or a function from the parameters to one: which leaves to decay.
-        decay: "decoupled", "coupled" or "fixed". With "fixed" λ is not
-            multiplied by the learning rate: 1 erases the parameters.
-        nesterov: as in `scale_by_belief`.
-        amsgrad: as in `scale_by_belief`.
-        rectify: as in `scale_by_belief`.
-        degenerate_to_sgd: as in `scale_by_belief`.
-        mu_dtype: as in `scale_by_belief`.
-        nu_dtype: as in `scale_by_belief`.
+        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
+            schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
+            no residual: use `momentum=False` for steps without momentum.
+        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
+            them: it averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to the denominator √ŝ.
+        eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
+            no stepsize exceeds √((1−β₂)/ε_root).
+        weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
+            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
+        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
+            parameters, or a function from the parameters to one. None: all.
+        decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
+            "coupled" (added to the gradient, as L2 regularization does) or "fixed"
+            (not multiplied by the learning rate; λ = 1 erases the parameters).
+        momentum: False takes the gradient for the step in place of its average, which
+            still predicts (for `optax.contrib.schedule_free`).
+        nesterov: True looks one step ahead, as Nesterov's momentum does.
+        amsgrad: True divides by the largest s so far; one more array of state.
+        rectify: True shortens early steps, as RAdam does, while s rests on few steps.
+        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
+            takes steps of gradient descent with momentum, False none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
+            least float32.
+        nu_dtype: dtype of s in the state, likewise.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`.
 
     Raises:
         ValueError: if an argument is out of range, and in `update` for weight
-            decay without parameters; otherwise as `scale_by_belief`.
+            decay without parameters; otherwise as `scale_by_belief`. A traced decay
+            other than 0 makes the updates NaN where the parameters are missing.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -91,6 +109,7 @@ def adabelief(
         b2,
         eps,
         eps_root,
+        momentum=momentum,
         nesterov=nesterov,
         amsgrad=amsgrad,
         rectify=rectify,
@@ -109,20 +128,21 @@ def aida(
     b2: chex.Numeric = 0.999,
     eps: chex.Numeric = 0.0,
     eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay: optax.ScalarOrSchedule | None = 0.0,
     weight_decay_mask: Mask = None,
     *,
     k: chex.Numeric = 2,
     xi: chex.Numeric = 1e-20,
     decay: Decay = "decoupled",
-    stacked_axes: Any = NOT_STACKED,
+    stacked_axes: Any = WHOLE_LEAVES,
     axis_name: AxisName = None,
+    momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
     rectify: bool = False,
     degenerate_to_sgd: bool = True,
-    mu_dtype: chex.ArrayDType | str | None = None,
-    nu_dtype: chex.ArrayDType | str | None = None,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The Aida optimizer: AdaBelief with layerwise projected residuals.
 
@@ -131,24 +151,40 @@ def aida(
     weight decay is decoupled, where theirs is coupled.
 
     Args:
-        learning_rate: as in `adabelief`.
-        b1: as in `scale_by_belief`.
-        b2: as in `scale_by_belief`.
-        eps: as in `scale_by_belief`.
-        eps_root: as in `scale_by_belief`; the authors' `eps`.
-        weight_decay: as in `adabelief`.
-        weight_decay_mask: as in `adabelief`.
-        k: as in `layerwise_projection`; 0 gives AdaBelief.
-        xi: as in `layerwise_projection`.
-        decay: as in `adabelief`.
-        stacked_axes: as in `layerwise_projection`.
-        axis_name: as in `layerwise_projection`.
-        nesterov: as in `scale_by_belief`.
-        amsgrad: as in `scale_by_belief`.
-        rectify: as in `scale_by_belief`.
-        degenerate_to_sgd: as in `scale_by_belief`.
-        mu_dtype: as in `scale_by_belief`.
-        nu_dtype: as in `scale_by_belief`.
+        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
+            schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
+            no residual: use `momentum=False` for steps without momentum.
+        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
+            them: it averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to the denominator √ŝ.
+        eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
+            no stepsize exceeds √((1−β₂)/ε_root).
+        weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
+            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
+        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
+            parameters, or a function from the parameters to one. None: all.
+        k: K, how often gradient and prediction are projected onto each other. 0 gives
+            AdaBelief; the cost is the same for every K.
+        xi: ξ ≥ 0, added to squared lengths in the projections, against division by 0.
+        decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
+            "coupled" (added to the gradient, as L2 regularization does) or "fixed"
+            (not multiplied by the learning rate; λ = 1 erases the parameters).
+        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
+            layers in one array: an int n for the first n axes, a frozenset of axis
+            positions, or a tree of such that is a prefix of the parameters.
+        axis_name: mapped axis (or axes) over which layers are split, when called inside
+            `jax.shard_map` or `jax.pmap`.
+        momentum: False takes the gradient for the step in place of its average, which
+            still predicts (for `optax.contrib.schedule_free`).
+        nesterov: True looks one step ahead, as Nesterov's momentum does.
+        amsgrad: True divides by the largest s so far; one more array of state.
+        rectify: True shortens early steps, as RAdam does, while s rests on few steps.
+        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
+            takes steps of gradient descent with momentum, False none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
+            least float32.
+        nu_dtype: dtype of s in the state, likewise.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`.
@@ -180,6 +216,7 @@ def aida(
         b2,
         eps,
         eps_root,
+        momentum=momentum,
         nesterov=nesterov,
         amsgrad=amsgrad,
         rectify=rectify,
@@ -198,19 +235,20 @@ def ladam(
     b2: chex.Numeric = 0.999,
     eps: chex.Numeric = 0.0,
     eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay: optax.ScalarOrSchedule | None = 0.0,
     weight_decay_mask: Mask = None,
     *,
     processing: Literal["pre", "post"] = "pre",
     decay: Decay = "decoupled",
-    stacked_axes: Any = NOT_STACKED,
+    stacked_axes: Any = WHOLE_LEAVES,
     axis_name: AxisName = None,
+    momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
     rectify: bool = False,
     degenerate_to_sgd: bool = True,
-    mu_dtype: chex.ArrayDType | str | None = None,
-    nu_dtype: chex.ArrayDType | str | None = None,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The LAdam optimizer: Adam with one stepsize a layer.
 
@@ -219,23 +257,40 @@ def ladam(
     Adam's. The defaults are those of the authors' code.
 
     Args:
-        learning_rate: as in `adabelief`.
-        b1: as in `scale_by_belief`.
-        b2: as in `scale_by_belief`.
-        eps: as in `scale_by_belief`.
-        eps_root: as in `scale_by_belief`; the authors' `eps`.
-        weight_decay: as in `adabelief`.
-        weight_decay_mask: as in `adabelief`.
-        processing: as in `scale_by_layerwise_belief`.
-        decay: as in `adabelief`.
-        stacked_axes: as in `scale_by_layerwise_belief`.
-        axis_name: as in `scale_by_layerwise_belief`.
-        nesterov: as in `scale_by_belief`.
-        amsgrad: as in `scale_by_belief`.
-        rectify: as in `scale_by_belief`.
-        degenerate_to_sgd: as in `scale_by_belief`.
-        mu_dtype: as in `scale_by_belief`.
-        nu_dtype: as in `scale_by_belief`.
+        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
+            schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
+            no residual: use `momentum=False` for steps without momentum.
+        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
+            them: it averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to the denominator √ŝ.
+        eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
+            no stepsize exceeds √((1−β₂)/ε_root).
+        weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
+            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
+        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
+            parameters, or a function from the parameters to one. None: all.
+        processing: "pre" averages the squared residuals of a layer and keeps one
+            number of s for it; "post" keeps s for each entry and averages the
+            stepsizes of the layer.
+        decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
+            "coupled" (added to the gradient, as L2 regularization does) or "fixed"
+            (not multiplied by the learning rate; λ = 1 erases the parameters).
+        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
+            layers in one array: an int n for the first n axes, a frozenset of axis
+            positions, or a tree of such that is a prefix of the parameters.
+        axis_name: mapped axis (or axes) over which layers are split, when called inside
+            `jax.shard_map` or `jax.pmap`.
+        momentum: False takes the gradient for the step in place of its average, which
+            still predicts (for `optax.contrib.schedule_free`).
+        nesterov: True looks one step ahead, as Nesterov's momentum does.
+        amsgrad: True divides by the largest s so far; one more array of state.
+        rectify: True shortens early steps, as RAdam does, while s rests on few steps.
+        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
+            takes steps of gradient descent with momentum, False none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
+            least float32.
+        nu_dtype: dtype of s in the state, likewise.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`.
@@ -264,6 +319,7 @@ def ladam(
         processing=processing,
         stacked_axes=stacked_axes,
         axis_name=axis_name,
+        momentum=momentum,
         nesterov=nesterov,
         amsgrad=amsgrad,
         rectify=rectify,
@@ -286,19 +342,20 @@ def ladabelief(
     b2: chex.Numeric = 0.999,
     eps: chex.Numeric = 0.0,
     eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay: optax.ScalarOrSchedule | None = 0.0,
     weight_decay_mask: Mask = None,
     *,
     processing: Literal["pre", "post"] = "pre",
     decay: Decay = "decoupled",
-    stacked_axes: Any = NOT_STACKED,
+    stacked_axes: Any = WHOLE_LEAVES,
     axis_name: AxisName = None,
+    momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
     rectify: bool = False,
     degenerate_to_sgd: bool = True,
-    mu_dtype: chex.ArrayDType | str | None = None,
-    nu_dtype: chex.ArrayDType | str | None = None,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """The LAdaBelief optimizer: AdaBelief with one stepsize a layer.
 
@@ -307,23 +364,40 @@ def ladabelief(
     those of the authors' code.
 
     Args:
-        learning_rate: as in `adabelief`.
-        b1: as in `scale_by_belief`.
-        b2: as in `scale_by_belief`.
-        eps: as in `scale_by_belief`.
-        eps_root: as in `scale_by_belief`; the authors' `eps`.
-        weight_decay: as in `adabelief`.
-        weight_decay_mask: as in `adabelief`.
-        processing: as in `scale_by_layerwise_belief`.
-        decay: as in `adabelief`.
-        stacked_axes: as in `scale_by_layerwise_belief`.
-        axis_name: as in `scale_by_layerwise_belief`.
-        nesterov: as in `scale_by_belief`.
-        amsgrad: as in `scale_by_belief`.
-        rectify: as in `scale_by_belief`.
-        degenerate_to_sgd: as in `scale_by_belief`.
-        mu_dtype: as in `scale_by_belief`.
-        nu_dtype: as in `scale_by_belief`.
+        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
+            schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
+            no residual: use `momentum=False` for steps without momentum.
+        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
+            them: it averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to the denominator √ŝ.
+        eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
+            no stepsize exceeds √((1−β₂)/ε_root).
+        weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
+            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
+        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
+            parameters, or a function from the parameters to one. None: all.
+        processing: "pre" averages the squared residuals of a layer and keeps one
+            number of s for it; "post" keeps s for each entry and averages the
+            stepsizes of the layer.
+        decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
+            "coupled" (added to the gradient, as L2 regularization does) or "fixed"
+            (not multiplied by the learning rate; λ = 1 erases the parameters).
+        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
+            layers in one array: an int n for the first n axes, a frozenset of axis
+            positions, or a tree of such that is a prefix of the parameters.
+        axis_name: mapped axis (or axes) over which layers are split, when called inside
+            `jax.shard_map` or `jax.pmap`.
+        momentum: False takes the gradient for the step in place of its average, which
+            still predicts (for `optax.contrib.schedule_free`).
+        nesterov: True looks one step ahead, as Nesterov's momentum does.
+        amsgrad: True divides by the largest s so far; one more array of state.
+        rectify: True shortens early steps, as RAdam does, while s rests on few steps.
+        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
+            takes steps of gradient descent with momentum, False none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
+            least float32.
+        nu_dtype: dtype of s in the state, likewise.
 
     Returns:
         An `optax.GradientTransformationExtraArgs`.
@@ -352,6 +426,7 @@ def ladabelief(
         processing=processing,
         stacked_axes=stacked_axes,
         axis_name=axis_name,
+        momentum=momentum,
         nesterov=nesterov,
         amsgrad=amsgrad,
         rectify=rectify,

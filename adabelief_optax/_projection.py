@@ -24,31 +24,47 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Up to here a static k is unrolled, which compiles and runs fastest.
 _UNROLLED_ROUNDS = 8
 
 
-def mutual_scales(sums: jax.Array, stages: tuple[tuple[Any, Any], ...]) -> jax.Array:
+def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.Array:
     """Returns the scales a, b after all rounds, on a leading axis.
 
     Args:
         sums: A, B and C of the layers, on a leading axis.
-        stages: pairs (k, xi): k rounds with that ξ, one stage after the other; at
+        rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
+    sums = _finite(sums)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales = None
-    for k, xi in stages:
+    for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
-        if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
-            for _ in range(k):
+        if isinstance(k, int | np.integer) and k <= _UNROLLED_ROUNDS:
+            for _ in range(int(k)):
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales
-            scales = jnp.stack(_looped_rounds(k, xi, *sums, *start))
+            scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
     assert scales is not None
     return scales
+
+
+def _finite(sums: jax.Array) -> jax.Array:
+    """Returns the sums, where one is too large for the dtype as the largest number.
+
+    So a spike among the gradients passes, and its quotients are not NaN for good.
+    """
+    largest = float(jnp.finfo(sums.dtype).max)
+    limit = jnp.broadcast_to(largest, sums[:2].shape)
+    # Of the smaller lengths too, |C| is at most their product.
+    lengths = jnp.sqrt(jnp.minimum(jax.lax.stop_gradient(sums[:2]), largest))
+    product = jnp.where(jnp.isinf(sums).any(0), lengths[0] * lengths[1], largest)
+    limit = jnp.concatenate([limit, product[None]])
+    return jnp.clip(sums, -limit, limit)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
@@ -82,22 +98,22 @@ def _ratio_jvp(primals: Any, tangents: Any) -> Any:
 
 
 def _rounds(
-    k: Any,
+    k: jax.Array,
     xi: Any,
     A: jax.Array,
     B: jax.Array,
     C: jax.Array,
     a: jax.Array,
     b: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> jax.Array:
     squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
-    scales = jax.lax.fori_loop(
+    return jax.lax.fori_loop(
         0, k, lambda _, x: _one_round(xi, squares, inner, x), jnp.stack([a, b])
     )
-    return scales[0], scales[1]
 
 
-_looped_rounds = jax.custom_jvp(_rounds)
+# Compiled once, outside jit too, and for every k.
+_looped_rounds = jax.custom_jvp(jax.jit(_rounds))
 
 
 @_looped_rounds.defjvp
@@ -107,16 +123,15 @@ def _looped_rounds_jvp(primals: Any, tangents: Any) -> Any:
     k, *operands = primals
     operands = [jnp.asarray(x, operands[1].dtype) for x in operands]
     result = _looped_rounds(k, *operands)
-    derivative = (jnp.zeros_like(result[0]), jnp.zeros_like(result[1]))
+    derivative = jnp.zeros_like(result)
     for i, tangent in enumerate(tangents[1:]):
         direction = [
             jnp.ones_like(x) if i == j else jnp.zeros_like(x)
             for j, x in enumerate(operands)
         ]
-        _, partials = jax.jvp(
+        _, partial = jax.jvp(
             lambda *x: _rounds(k, *x), tuple(operands), tuple(direction)
         )
-        derivative = jax.tree.map(
-            lambda total, p, t=tangent: total + p * t, derivative, partials
-        )
+        tangent = jnp.broadcast_to(tangent, result.shape[1:])
+        derivative += partial * tangent[None]
     return result, derivative

@@ -14,7 +14,7 @@ and does not adapt at all while ρₜ is small. As in the AdaBelief authors' cod
 the threshold is ρₜ ≥ 5; for β₂ ≤ 2/3 it is never reached.
 """
 
-from typing import Any
+import math
 
 import chex
 import jax
@@ -27,16 +27,25 @@ _THRESHOLD = 5.0
 
 def rectification(b2: chex.Numeric, count: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns rₜ, and whether ρₜ is large enough for it to be used."""
-    # The two terms of ρₜ cancel all but a few of float32's digits, and with them
-    # the step at which the threshold is met. With y = −log β₂ and
-    # q(x) = (x/2)·coth(x/2) − 1 the same number is t − (2/y)(q(ty) − q(y)).
-    y = -jnp.log(jnp.maximum(b2, 1e-37))  # no β₂ = 0
+    # y = −log β₂, of a known β₂ in double precision: near 1 float32 has few digits
+    # of 1 − β₂ left.
+    if isinstance(b2, int | float):
+        y = jnp.asarray(-math.log(b2 or 1e-37))  # no β₂ = 0
+    else:
+        y = -jnp.log(jnp.maximum(b2, 1e-37))
     t = count.astype(y.dtype)
-    rho = t - 2 / y * (_q(t * y) - _q(y))
+    rho_inf = 1 + 2 / jnp.expm1(y)
+    # Early the two terms of ρₜ cancel all but a few of float32's digits, and with
+    # them the step at which the threshold is met. With q(x) = (x/2)·coth(x/2) − 1
+    # the same number is t − (2/y)(q(ty) − q(y)). Late it is that which cancels.
+    x = t * y
+    early = t - 2 / y * (_q(x) - _q(y))
+    late = rho_inf - 2 * t / jnp.expm1(jnp.clip(x, 1.0, 80.0))
+    rho = jnp.where(x < 1, early, late)
     usable = rho >= _THRESHOLD
     # ρ∞ ≥ ρₜ, so one test guards both; 6 is any number that gives a finite root.
     rho = jnp.where(usable, rho, 6.0)
-    rho_inf = jnp.where(usable, 1 + 2 / jnp.expm1(y), 6.0)
+    rho_inf = jnp.where(usable, rho_inf, 6.0)
     r = (rho - 4) / (rho_inf - 4) * ((rho - 2) / (rho_inf - 2)) * (rho_inf / rho)
     return jnp.sqrt(r), usable
 
@@ -49,13 +58,17 @@ def _q(x: jax.Array) -> jax.Array:
 
 
 def rectified(
-    u: Any, m_hat: Any, b2: chex.Numeric, count: jax.Array, degenerate_to_sgd: bool
-) -> Any:
+    u: list[jax.Array],
+    m_hat: list[jax.Array],
+    b2: chex.Numeric,
+    count: jax.Array,
+    degenerate_to_sgd: bool,
+) -> list[jax.Array]:
     """Returns rₜ√(1−β₂ᵗ)·u where rₜ is usable, else m̂ or, without SGD, 0.
 
     Args:
-        u: tree of m̂/(√d + eps), with d not corrected for its bias.
-        m_hat: like tree of the corrected averages.
+        u: m̂/(√d + eps) of each leaf, with d not corrected for its bias.
+        m_hat: the corrected averages.
         b2: β₂.
         count: t.
         degenerate_to_sgd: what to do where rₜ is not usable.
@@ -67,4 +80,4 @@ def rectified(
         fallback = m if degenerate_to_sgd else jnp.zeros_like(m)
         return jnp.where(usable, scale.astype(jnp.finfo(u.dtype).dtype) * u, fallback)
 
-    return jax.tree.map(choose, u, m_hat)
+    return list(map(choose, u, m_hat))

@@ -1,111 +1,145 @@
-"""R(g, m): how far a layer's gradient g is from its prediction m.
+"""e = a·g − b·m: how far a layer's gradient g is from its prediction m.
 
-A rule is of two functions of one layer's arrays, in float32 or more: the sums that
-it needs of the layer as a whole, and the residual e, whose square the second moment
-averages. Between the two the sums of several leaves become scales together.
+All methods have this residual. What differs is where the scales (a, b) come from:
+
+    (1, 1)                          AdaBelief
+    (1, 0)                          Adam: the gradient alone
+    c·(1−μ, μ), c = 2 − |2μ−1|      AdaFamily: between the two, and beyond
+    K rounds on the layer's sums    Aida (see `_projection.py`)
+
+The sums A = ⟨g,g⟩, B = ⟨m,m⟩ and C = Re⟨g,m⟩ of several layers become scales
+together.
 """
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from adabelief_optax._layer import AxisName, abs_sq, expand_to, layer_sum
+from adabelief_optax._checks import is_traced
+from adabelief_optax._moments import abs_sq
 from adabelief_optax._projection import mutual_scales
+from adabelief_optax._reduction import Layers, layer_sum, spread
+from adabelief_optax._xla import one_call
 
-# A sum of up to so many entries takes no longer as one of three.
+# Up to this size one stacked sum is as fast as three.
 _SMALL = 2**12
 
 
-class Rule(Protocol):
-    """How a residual is measured."""
-
-    def sums(self, g: jax.Array, m: jax.Array) -> jax.Array | None:
-        """Returns A, B and C of the layers, as one array, or None."""
-
-    def residual(self, g: jax.Array, m: jax.Array, scales: Any) -> jax.Array:
-        """Returns e."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """e = g − m: AdaBelief."""
-
-    def sums(self, g: jax.Array, m: jax.Array) -> None:
-        """Needs none."""
-        del g, m
-
-    def residual(self, g: jax.Array, m: jax.Array, scales: Any) -> jax.Array:
-        """Returns the residual."""
-        del scales
-        return g - m
-
-
-@dataclasses.dataclass(frozen=True)
-class GradientAlone(Difference):
-    """e = g: Adam's second moment."""
-
-    def residual(self, g: jax.Array, m: jax.Array, scales: Any) -> jax.Array:
-        """Returns the residual."""
-        del m, scales
-        return g
-
-
-difference, gradient_alone = Difference(), GradientAlone()
-
-
-@dataclasses.dataclass(frozen=True)
-class ProjectedDifference:
-    """e = a·g − b·m, both first projected k times onto each other: Aida.
+class Rule(NamedTuple):
+    """Where the scales a and b of one leaf come from.
 
     Attributes:
-        stages: pairs (k, xi), applied one after the other.
-        stacked_axes: how many leading axes of the leaf index layers.
-        axis_name: mapped axis over which a layer is spread, if any.
+        weights: a and b where nothing is projected.
+        rounds: pairs (k, xi) of projections, applied one after the other.
+        layers: over what they sum.
     """
 
-    stages: tuple[tuple[Any, Any], ...]
-    stacked_axes: Any
-    axis_name: AxisName
+    weights: tuple[Any, Any] = (1, 1)
+    rounds: tuple[tuple[Any, Any], ...] = ()
+    layers: Layers = Layers()
 
-    def sums(self, g: jax.Array, m: jax.Array) -> jax.Array | None:
-        """Returns ⟨g,g⟩, ⟨m,m⟩ and Re⟨g,m⟩ of each layer, on a leading axis."""
-        if all(isinstance(k, int) and k == 0 for k, _ in self.stages):
-            return None
-        inner = g * m if jnp.isrealobj(g) else (g * m.conj()).real
-        products = abs_sq(g), abs_sq(m), inner
-        axes = self.stacked_axes
-        if g.size <= _SMALL:
-            return layer_sum(jnp.stack(products), axes + 1, self.axis_name)
-        return jnp.stack([layer_sum(x, axes, self.axis_name) for x in products])
+    @property
+    def is_default(self) -> bool:
+        """Whether no mark has changed it."""
+        # Not by equality: a and b may be traced.
+        plain = all(isinstance(x, int) and x == 1 for x in self.weights)
+        return plain and not self.rounds
 
-    def residual(self, g: jax.Array, m: jax.Array, scales: Any) -> jax.Array:
-        """Returns the residual, for scales that are None where there are no sums."""
-        if scales is None:
-            return g - m
-        return expand_to(scales[0], g) * g - expand_to(scales[1], m) * m
+    @property
+    def projects(self) -> bool:
+        """Whether g and m are projected: not where every k is known to be 0."""
+        return any(not (isinstance(k, int) and k == 0) for k, _ in self.rounds)
 
 
-def scales_of(rules: list[Rule], sums: list[Any]) -> list[Any]:
-    """Returns the scales a, b of each leaf, on a leading axis.
+def layer_sums(rule: Rule, g: jax.Array, m: jax.Array) -> jax.Array | None:
+    """Returns A, B and C of each layer, on a leading axis, where they are needed."""
+    if not rule.projects:
+        return None
+    layers = rule.layers
+    return (_sums if is_traced(layers.axes) else _fused_sums)(g, m, layers)
+
+
+def _sums(g: jax.Array, m: jax.Array, layers: Layers) -> jax.Array:
+    inner = g * m if jnp.isrealobj(g) else (g * m.conj()).real
+    products = abs_sq(g), abs_sq(m), inner
+    # The size may be symbolic, as in an export for any batch.
+    if isinstance(g.size, int) and g.size <= _SMALL and not is_traced(layers.axes):
+        # The new leading axis is one more that is not summed.
+        stacked = layers._replace(axes=(0, *(axis + 1 for axis in layers.axes)))
+        return layer_sum(jnp.stack(products), stacked)
+    return jnp.stack([layer_sum(x, layers) for x in products])
+
+
+_fused_sums = one_call(_sums, "layers")
+
+
+def scales(rules: list[Rule], sums: list[Any]) -> list[tuple[Any, Any]]:
+    """Returns (a, b) of each leaf.
 
     Those of single layers are computed as one array, of fewer instructions. It holds
     what is alike in the rounds to take, in dtype and in what JAX knows of devices.
     """
     alike: dict[Any, list[int]] = {}
     for i, (rule, x) in enumerate(zip(rules, sums, strict=True)):
-        if isinstance(rule, ProjectedDifference) and x is not None:
-            rounds = tuple(id(number) for stage in rule.stages for number in stage)
+        if x is not None:
+            # By identity, because k and xi may be traced: two of those can be
+            # neither hashed nor compared.
+            rounds = tuple(id(number) for pair in rule.rounds for number in pair)
             alone = i if x.ndim > 1 else None
             alike.setdefault((rounds, jax.typeof(x), alone), []).append(i)
-    scales: list[Any] = [None] * len(rules)
+    result: list[tuple[Any, Any]] = [rule.weights for rule in rules]
     for indices in alike.values():
-        stages = rules[indices[0]].stages  # type: ignore[attr-defined]
-        if len(indices) == 1:
-            scales[indices[0]] = mutual_scales(sums[indices[0]], stages)
-            continue
-        together = mutual_scales(jnp.stack([sums[i] for i in indices], 1), stages)
-        for column, i in enumerate(indices):
-            scales[i] = together[:, column]
-    return scales
+        pairs = _scales_of([sums[i] for i in indices], rules[indices[0]].rounds)
+        for i, pair in zip(indices, pairs, strict=True):
+            result[i] = pair
+    return result
+
+
+def _scales_of(
+    sums: list[jax.Array], rounds: tuple[tuple[Any, Any], ...]
+) -> list[tuple[jax.Array, jax.Array]]:
+    """Returns (a, b) of leaves that are alike."""
+    # Known k are part of the program, xi and traced k are not.
+    known = tuple(
+        int(k) if isinstance(k, int | np.integer) else None for k, _ in rounds
+    )
+    traced = [
+        (None if n is not None else k, xi)
+        for n, (k, xi) in zip(known, rounds, strict=True)
+    ]
+    return _fused_scales(sums, traced, known)
+
+
+def _stacked_scales(
+    sums: list[jax.Array], traced: list[tuple[Any, Any]], known: tuple[int | None, ...]
+) -> list[tuple[jax.Array, jax.Array]]:
+    rounds = tuple(
+        (k if n is None else n, xi) for n, (k, xi) in zip(known, traced, strict=True)
+    )
+    if len(sums) == 1:
+        a, b = mutual_scales(sums[0], rounds)
+        return [(a, b)]
+    a, b = mutual_scales(jnp.stack(sums, 1), rounds)
+    return [(a[column], b[column]) for column in range(len(sums))]
+
+
+_fused_scales = one_call(_stacked_scales, "known")
+
+
+def residual(
+    g: jax.Array, m: jax.Array, a_and_b: tuple[Any, Any], rule: Rule
+) -> jax.Array:
+    """Returns e = a·g − b·m, without operations for scales known to be 1 or 0."""
+    a, b = (
+        x if isinstance(x, int | float) else spread(jnp.asarray(x), g, rule.layers)
+        for x in a_and_b
+    )
+    if isinstance(b, int | float) and b == 0:
+        return _times(a, g)
+    return _times(a, g) - _times(b, m)
+
+
+def _times(scale: Any, x: jax.Array) -> jax.Array:
+    return x if isinstance(scale, int | float) and scale == 1 else scale * x

@@ -13,16 +13,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import check_rates, check_stacked_axes
-from adabelief_optax._find import (
+from adabelief_optax._checks import check_rates, check_stacked_axes, leaf_name
+from adabelief_optax._moments import bias, correct, widen
+from adabelief_optax._reduction import WHOLE_LEAVES, Layers, layers_of
+from adabelief_optax._states import (
     belief_states,
-    leaf_name,
     merge,
     names_of_states,
     without_boxes,
 )
-from adabelief_optax._layer import map_layers
-from adabelief_optax._moments import bias, correct, widen
 
 
 def stepsizes(
@@ -107,7 +106,7 @@ def stepsize_statistics(
     b2: chex.Numeric | None = None,
     eps: chex.Numeric | None = None,
     *,
-    stacked_axes: Any = 0,
+    stacked_axes: Any = WHOLE_LEAVES,
     prefix: str = "stepsize",
 ) -> dict[str, jax.Array]:
     """Returns mean, std, min and max of the stepsizes of every layer.
@@ -129,8 +128,8 @@ def stepsize_statistics(
         opt_state: the state of an optimizer, or a tree from `stepsizes`.
         b2: as in `stepsizes`; for a state.
         eps: as in `stepsizes`; for a state.
-        stacked_axes: how many leading axes of a leaf index layers, as in
-            `layerwise_projection`; not traced, because names depend on it.
+        stacked_axes: which axes of a leaf index layers, as in
+            `scale_by_layerwise_belief`; not traced, because names depend on it.
         prefix: the first part of each name; "" for none.
 
     Returns:
@@ -139,8 +138,7 @@ def stepsize_statistics(
 
     Raises:
         ValueError: as `stepsizes`; for a leaf that is not a real floating-point
-            array or has fewer than `stacked_axes` axes, and for two leaves of
-            one name.
+            array or has no such `stacked_axes`, and for two leaves of one name.
 
     Example:
         >>> import jax.numpy as jnp
@@ -168,14 +166,15 @@ def stepsize_statistics(
     tree = without_boxes(opt_state)
     if (b2, eps) != (None, None) or any(belief_states(tree)):
         tree = stepsizes(tree, b2, eps)
-    axes = jax.tree.leaves(map_layers(lambda n, _: n, stacked_axes, tree))
     statistics: dict[str, jax.Array] = {}
-    for (path, x), n in zip(
-        jax.tree_util.tree_leaves_with_path(tree), axes, strict=True
+    for (path, x), layers in zip(
+        jax.tree_util.tree_leaves_with_path(tree),
+        layers_of(tree, stacked_axes),
+        strict=True,
     ):
         name = leaf_name(path)
         _check_stepsizes(name, x)
-        new = _statistics_of(x, n, [s for s in (prefix, name) if s])
+        new = _statistics_of(x, layers, [s for s in (prefix, name) if s])
         if not statistics.keys().isdisjoint(new):
             raise ValueError(f"two layers have the name '{name}'")
         statistics |= new
@@ -214,13 +213,13 @@ def _check_stepsizes(name: str, x: Any) -> None:
 
 
 def _statistics_of(
-    x: jax.Array, stacked_axes: int, names: list[str]
+    x: jax.Array, layers: Layers, names: list[str]
 ) -> dict[str, jax.Array]:
     """Returns the statistics of the layers of one leaf by their full names."""
     x = widen(x)
     if not x.size:
         return {}
-    axes = tuple(range(stacked_axes, x.ndim))
+    axes = layers.summed(x.ndim)
     deviation = x - x.mean(axes, keepdims=True)
     by_name = {
         "mean": x.mean(axes),
@@ -230,6 +229,6 @@ def _statistics_of(
     }
     return {
         "/".join([*names, *map(str, index), statistic]): values[index]
-        for index in itertools.product(*map(range, x.shape[:stacked_axes]))
+        for index in itertools.product(*map(range, layers.shape(x.shape)))
         for statistic, values in by_name.items()
     }

@@ -1,0 +1,203 @@
+"""S: what the entries of a layer share, and the sums over a layer.
+
+A layer is one leaf of the parameters. Where a model keeps a whole stack of layers in
+one array, as scanned models do, `stacked_axes` says which axes of the leaf index the
+layers. Sums accumulate in the dtype that they are given, which the engine has widened
+to float32 or more.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from adabelief_optax._checks import AxisName, is_traced, leaf_name
+
+# An int would be one that `optax.inject_hyperparams` makes an array of, and the shape
+# of a sum cannot depend on an array.
+WHOLE_LEAVES: frozenset[int] = frozenset()
+
+
+class Layers(NamedTuple):
+    """Where the layers of one leaf are.
+
+    Attributes:
+        axes: positions of the axes that index layers, or their number, counted from
+            the front, as a traced array.
+        axis_name: the mapped axes over which a layer is split, if any.
+    """
+
+    axes: Any = ()
+    axis_name: AxisName = None
+
+    def summed(self, ndim: int) -> tuple[int, ...]:
+        """Returns the positions of the other axes."""
+        return tuple(i for i in range(ndim) if i not in self.axes)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the shape of one number a layer."""
+        return tuple(shape[i] for i in self.axes)
+
+
+def layer_sum(x: jax.Array, layers: Layers) -> jax.Array:
+    """Sums x over each layer: one number for each index of the layer axes.
+
+    If the axes are traced the result has the shape of x, alike in a layer.
+    """
+    if is_traced(layers.axes):
+        # By `inject_hyperparams`: every axis is summed, or not, as data.
+        for axis in reversed(range(x.ndim)):
+            x = jnp.where(axis < layers.axes, x, x.sum(axis, keepdims=True))
+        total = x
+    else:
+        total = x.sum(layers.summed(x.ndim))
+    names = split_over(x, layers.axis_name)
+    return jax.lax.psum(total, names) if names else total
+
+
+def split_over(x: jax.Array, axis_name: AxisName) -> tuple[str, ...]:
+    """Returns those of the mapped axes over which x varies.
+
+    A leaf that every device holds whole must be counted once. JAX knows what varies
+    unless it was told not to check (`check_vma=False`); then all axes count.
+    """
+    names = (axis_name,) if isinstance(axis_name, str) else axis_name or ()
+    return tuple(
+        name
+        for name in names
+        if name in varying(x) or name not in varying(jax.lax.axis_index(name))
+    )
+
+
+def varying(x: jax.Array) -> frozenset[str]:
+    """Returns the mapped axes over which JAX knows that x varies."""
+    return getattr(jax.typeof(x), "vma", frozenset())
+
+
+def layer_mean(x: jax.Array, layers: Layers) -> jax.Array:
+    """Returns the mean over each layer of x >= 0; 0 for an empty layer.
+
+    A sum too large for the dtype counts as the largest number: an average that has
+    once been infinite would stay so for good.
+    """
+    size: Any
+    if is_traced(layers.axes):
+        size = layer_sum(jnp.ones_like(x), layers)
+    else:
+        size = math.prod(x.shape[i] for i in layers.summed(x.ndim))
+        names = split_over(x, layers.axis_name)
+        size = size * jax.lax.psum(1, names) if names else size
+    total = jnp.minimum(layer_sum(x, layers), float(jnp.finfo(x.dtype).max))
+    # The size may also be traced, or symbolic, as in an export for any batch.
+    return total / (max(size, 1) if isinstance(size, int) else jnp.maximum(size, 1))
+
+
+def spread(x: jax.Array, like: jax.Array, layers: Layers) -> jax.Array:
+    """Returns one number a layer with axes of length 1, to broadcast to `like`."""
+    if x.ndim in (0, like.ndim):
+        return x
+    return jax.lax.expand_dims(x, layers.summed(like.ndim))
+
+
+class Reduction(NamedTuple):
+    """What the entries of a layer share.
+
+    Attributes:
+        S: of |e|², before it enters s: the identity, or the layer mean.
+        P: of √d̂ + eps, the inverse stepsizes: the identity, or the inverse of the
+            layer's mean stepsize.
+        shape: of s, for the shape of a parameter.
+    """
+
+    S: Callable[[jax.Array, Layers], jax.Array]
+    P: Callable[[jax.Array, Layers], jax.Array]
+    shape: Callable[[tuple[int, ...], Layers], tuple[int, ...]]
+
+
+def identity(x: Any, layers: Layers) -> Any:
+    """Returns x."""
+    del layers
+    return x
+
+
+def harmonic_mean(v: jax.Array, layers: Layers) -> jax.Array:
+    """Returns 1 / (the layer mean of 1/v)."""
+    return 1 / layer_mean(1 / v, layers)
+
+
+def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
+    """Returns the shape of s where a layer has one number.
+
+    Raises:
+        ValueError: for traced axes, on whose values no shape can depend.
+    """
+    if is_traced(layers.axes):
+        raise ValueError(
+            "stacked_axes is traced, but the shape of nu depends on it: give a "
+            "frozenset of positions, such as frozenset({0}), or name it in static_args "
+            "of optax.inject_hyperparams"
+        )
+    return layers.shape(shape)
+
+
+ELEMENTWISE = Reduction(identity, identity, identity)
+PRE = Reduction(layer_mean, identity, one_a_layer)
+POST = Reduction(identity, harmonic_mean, identity)
+
+
+def layers_of(
+    tree: chex.ArrayTree, stacked_axes: Any, axis_name: AxisName = None
+) -> list[Layers]:
+    """Returns where the layers of each leaf are.
+
+    Raises:
+        ValueError: naming the leaf, if it has no such axes, or if `stacked_axes` is a
+            tree without an entry for it.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    if jax.tree_util.all_leaves([stacked_axes]):
+        return [
+            Layers(_positions(stacked_axes, x, path), axis_name) for path, x in leaves
+        ]
+
+    def keys(path: tuple[Any, ...]) -> tuple[str, ...]:
+        return tuple(leaf_name((key,)) for key in path)
+
+    # By the names on the way, so that a dict fits a model's own kind of mapping.
+    given = {
+        keys(path): axes
+        for path, axes in jax.tree_util.tree_leaves_with_path(stacked_axes)
+    }
+
+    def entry(path: tuple[Any, ...]) -> Any:
+        names = keys(path)
+        for i in range(len(names) + 1):
+            if names[:i] in given:
+                return given[names[:i]]
+        raise ValueError(
+            f"stacked_axes has no entry for leaf '{leaf_name(path)}': {stacked_axes}"
+        )
+
+    return [Layers(_positions(entry(path), x, path), axis_name) for path, x in leaves]
+
+
+def _positions(axes: Any, leaf: Any, path: tuple[Any, ...]) -> Any:
+    """Returns the layer axes of one leaf, counted from the front, in order."""
+    if is_traced(axes):
+        return axes
+    ndim = jnp.ndim(leaf)
+    asked = axes if isinstance(axes, frozenset) else range(int(axes))
+    positions = sorted({axis + ndim if axis < 0 else axis for axis in asked})
+    if len(positions) < len(asked) or any(not 0 <= i < ndim for i in positions):
+        raise ValueError(
+            f"stacked_axes is {_readable(axes)} for leaf '{leaf_name(path)}', which "
+            f"has only {ndim} axes (shape {jnp.shape(leaf)})"
+        )
+    return tuple(positions)
+
+
+def _readable(axes: Any) -> Any:
+    return sorted(axes) if isinstance(axes, frozenset) else axes

@@ -1,0 +1,542 @@
+"""The transformations: two that scale by the belief, and the marks before them."""
+
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import DTypeLike
+
+from adabelief_optax._checks import (
+    AxisName,
+    check_axis_name,
+    check_choice,
+    check_count,
+    check_fraction,
+    check_non_negative,
+    check_stacked_axes,
+)
+from adabelief_optax._engine import init_fn, update_fn
+from adabelief_optax._marks import mark
+from adabelief_optax._reduction import (
+    ELEMENTWISE,
+    POST,
+    PRE,
+    WHOLE_LEAVES,
+    Layers,
+    layers_of,
+)
+from adabelief_optax._residual import Rule
+from adabelief_optax._rounding import rounded_update
+from adabelief_optax._settings import Settings
+
+
+def scale_by_belief(
+    b1: chex.Numeric = 0.9,
+    b2: chex.Numeric = 0.999,
+    eps: chex.Numeric = 1e-16,
+    eps_root: chex.Numeric = 1e-16,
+    *,
+    momentum: bool = True,
+    nesterov: bool = False,
+    amsgrad: bool = False,
+    rectify: bool = False,
+    degenerate_to_sgd: bool = True,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Scales by the belief in the gradient: AdaBelief.
+
+    A running average m predicts the gradient g. The running average s of the
+    squared error of that prediction says how far to trust it: with g as
+    predicted the step is long, with g far off it is short. At step t, for each
+    entry,
+
+        mₜ = β₁ mₜ₋₁ + (1−β₁) gₜ
+        eₜ = gₜ − mₜ
+        sₜ = β₂ sₜ₋₁ + (1−β₂) |eₜ|² + ε_root
+        dₜ = max(dₜ₋₁, sₜ) with `amsgrad`, else sₜ
+        uₜ = mₜ/(1−β₁ᵗ) / (√(dₜ/(1−β₂ᵗ)) + ε)
+
+    with m₀ = s₀ = d₀ = 0. `layerwise_projection` or `ignore_prediction` in
+    front of it in a chain measure eₜ in another way. The update is not yet
+    multiplied by a learning rate, nor negated.
+
+    The gradients may be a tree of real or complex arrays of any shape, scalars
+    and empty arrays included, in float16 or more; None leaves and masked nodes
+    pass through. All is computed in at least float32. The update has the
+    parameter's dtype where `update` is given parameters, else the gradient's, and
+    is limited to ±65504 in float16. An Array may stand for any number.
+
+    Args:
+        b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g, and e and s
+            vanish but for ε_root: gradient descent with a tiny denominator. For steps
+            without momentum use `momentum=False` instead.
+        b2: β₂ in [0, 1), decay rate of s. At 0, s is the last square alone.
+        eps: ε ≥ 0, added to the root.
+        eps_root: ε_root ≥ 0, added to s at each step, so that it accumulates to
+            ε_root/(1−β₂): no stepsize exceeds √((1−β₂)/ε_root). It is the
+            argument that decides most. It must be above 0 to differentiate
+            through the update; at eps = eps_root = 0 an entry whose residuals
+            were all zero gives 0/0.
+        momentum: False replaces the corrected average by gₜ, so that
+            uₜ = gₜ / (√(dₜ/(1−β₂ᵗ)) + ε), while mₜ still predicts. For wrappers that
+            bring their own momentum, such as `optax.contrib.schedule_free`.
+        nesterov: replace the corrected average by
+            β₁ mₜ/(1−β₁ᵗ⁺¹) + (1−β₁) gₜ/(1−β₁ᵗ), as Optax does.
+        amsgrad: divide by the largest s so far; one more array of state.
+        rectify: multiply by RAdam's rₜ, and do not adapt while it is unusable
+            (the first five steps at β₂ = 0.999; every step if β₂ ≤ 2/3). The
+            update is then rₜ √(1−β₂ᵗ) · mₜ/(1−β₁ᵗ) / (√dₜ + ε), as in the
+            authors' code. Unlike theirs it uses dₜ.
+        degenerate_to_sgd: in those steps, take mₜ/(1−β₁ᵗ) (True) or stand still.
+        mu_dtype: dtype of m in the state, by default the parameter's, at least
+            float32. A complex parameter's m stays complex. In bfloat16 or float16
+            it takes half the memory and is rounded stochastically: up with the
+            probability of how far up it is between its two neighbours, so that
+            small changes add up. The random bits are a hash of the old moments
+            and of t. They need no key, and are the same however arrays are
+            sharded. Nothing is computed for it where the dtype has 32 bits. float16
+            holds at most 65504, and in steps of 6e-8 below 6e-5.
+        nu_dtype: dtype of s (and d), likewise, and real, but not float16, in which
+            the squares of small gradients are 0. With both in bfloat16 the state
+            takes 4 bytes a parameter. After 5,000 steps of stationary noise the means
+            of m², s and |u| were within 0.2 % of float32's; a single entry of s
+            jitters by about 5 %.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` with the state of Optax's own,
+        `optax.ScaleByBeliefState`, or with `amsgrad` `ScaleByBeliefAmsgradState`.
+
+    Raises:
+        ValueError: if an argument is out of range; in `init`, for a parameter
+            that is not floating-point; in `update`, for a state that is not this
+            transformation's own.
+        AssertionError: in `update`, for gradients that do not fit the state,
+            naming the first leaf.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from adabelief_optax import scale_by_belief
+        >>> tx = scale_by_belief()
+        >>> state = tx.init(jnp.zeros(2))
+        >>> for g in (jnp.array([1.0, 1.0]), jnp.array([1.0, -1.0])):
+        ...     updates, state = tx.update(g, state)
+        >>> print(*(f"{u:.2f}" for u in updates))  # as predicted, and not
+        1.17 -0.06
+
+    References:
+        Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in
+        Observed Gradients", arXiv 2010.07468, 2020
+    """
+    settings = Settings(
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        eps_root=eps_root,
+        reduction=ELEMENTWISE,
+        stacked_axes=WHOLE_LEAVES,
+        axis_name=None,
+        momentum=momentum,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        rectify=rectify,
+        degenerate_to_sgd=degenerate_to_sgd,
+        mu_dtype=mu_dtype,
+        nu_dtype=nu_dtype,
+    )
+    return _belief(settings)
+
+
+def scale_by_layerwise_belief(
+    b1: chex.Numeric = 0.9,
+    b2: chex.Numeric = 0.999,
+    eps: chex.Numeric = 0.0,
+    eps_root: chex.Numeric = 1e-8,
+    *,
+    processing: Literal["pre", "post"] = "pre",
+    stacked_axes: Any = WHOLE_LEAVES,
+    axis_name: AxisName = None,
+    momentum: bool = True,
+    nesterov: bool = False,
+    amsgrad: bool = False,
+    rectify: bool = False,
+    degenerate_to_sgd: bool = True,
+    mu_dtype: DTypeLike | None = None,
+    nu_dtype: DTypeLike | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Scales by the belief in each layer as a whole: one stepsize a layer.
+
+    As `scale_by_belief`, but the stepsize is shared by the entries of a layer
+    (a leaf, or an index into its stacked axes). With `processing="pre"` the
+    squares are averaged before they enter s, of which there is then one number
+    a layer,
+
+        sₜ = β₂ sₜ₋₁ + (1−β₂) mean |eₜ|² + ε_root
+
+    and with "post" s is kept for each entry and the stepsizes 1/(√d̂ + ε) are
+    averaged over the layer:
+
+        uₜ = m̂ₜ · mean 1/(√d̂ₜ + ε)
+
+    "pre" is the authors' published code. For "post" there is none; this is our
+    reading of the abstract's "averaging over the stepsizes of each layer".
+    Behind `ignore_prediction` it is LAdam, alone LAdaBelief.
+
+    Args:
+        b1: as in `scale_by_belief`.
+        b2: as in `scale_by_belief`.
+        eps: as in `scale_by_belief`.
+        eps_root: as in `scale_by_belief`.
+        processing: "pre" or "post".
+        stacked_axes: which axes of a leaf index layers: an int n for the first n, a
+            frozenset of positions (negative ones count from the end), or a tree of
+            such that is a prefix of the parameters. By default a leaf is one layer.
+            Where it is all of a leaf's axes each entry is a layer, which is
+            `scale_by_belief`.
+        axis_name: mapped axis (or axes) over which layers are split, when
+            called inside `jax.shard_map` or `jax.pmap`.
+        momentum: as in `scale_by_belief`.
+        nesterov: as in `scale_by_belief`.
+        amsgrad: as in `scale_by_belief`.
+        rectify: as in `scale_by_belief`.
+        degenerate_to_sgd: as in `scale_by_belief`.
+        mu_dtype: as in `scale_by_belief`.
+        nu_dtype: as in `scale_by_belief`.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` with states as
+        `scale_by_belief`; with "pre" `nu` has the shape of the layer axes alone.
+
+    Raises:
+        ValueError: as `scale_by_belief`, for an unknown `processing`, and in
+            `init` for a leaf that has no such `stacked_axes`.
+        AssertionError: as `scale_by_belief`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from adabelief_optax import scale_by_layerwise_belief
+        >>> tx = scale_by_layerwise_belief()
+        >>> updates, state = tx.update(jnp.array([3.0, 4.0]), tx.init(jnp.zeros(2)))
+        >>> print(*(f"{u:.3f}" for u in updates), f"{state.nu:.6f}")
+        0.943 1.257 0.010125
+
+    References:
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
+        (versions 1 to 3)
+    """
+    check_choice("processing", processing, ("pre", "post"))
+    settings = Settings(
+        b1=b1,
+        b2=b2,
+        eps=eps,
+        eps_root=eps_root,
+        reduction=PRE if processing == "pre" else POST,
+        stacked_axes=stacked_axes,
+        axis_name=axis_name,
+        momentum=momentum,
+        nesterov=nesterov,
+        amsgrad=amsgrad,
+        rectify=rectify,
+        degenerate_to_sgd=degenerate_to_sgd,
+        mu_dtype=mu_dtype,
+        nu_dtype=nu_dtype,
+    )
+    return _belief(settings)
+
+
+def _belief(settings: Settings) -> optax.GradientTransformationExtraArgs:
+    settings = settings.checked()
+    return optax.GradientTransformationExtraArgs(
+        partial(init_fn, settings), partial(update_fn, settings)
+    )
+
+
+def layerwise_projection(
+    k: chex.Numeric = 2,
+    xi: chex.Numeric = 1e-20,
+    *,
+    stacked_axes: Any = WHOLE_LEAVES,
+    axis_name: AxisName = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Measures residuals after projecting gradient and prediction on each other.
+
+    In front of `scale_by_belief` in a chain it turns AdaBelief into Aida. The
+    residual of a layer becomes e = g⁽ᴷ⁾ − m⁽ᴷ⁾, where, from g⁽⁰⁾ = g, m⁽⁰⁾ = m,
+
+        g⁽ⁱ⁺¹⁾ = ⟨g⁽ⁱ⁾,m⁽ⁱ⁾⟩ / (|g⁽ⁱ⁾|² + ξ) · g⁽ⁱ⁾
+        m⁽ⁱ⁺¹⁾ = ⟨g⁽ⁱ⁾,m⁽ⁱ⁾⟩ / (|m⁽ⁱ⁾|² + ξ) · m⁽ⁱ⁾
+
+    with norms and inner products over the layer. It costs three sums over each
+    layer, whatever K is. For even K and ξ → 0, e = cosᴷ∠(g,m) (g − m). Two
+    projections in a row act as one with the sum of their k. It has no state and
+    changes no gradient; it marks the leaves, which nothing but
+    `scale_by_belief` and `scale_by_layerwise_belief` can then compute with.
+    Linear maps of single leaves, such as clipping by norm, may stand between.
+
+    Args:
+        k: K, the number of rounds, an integer of at least 0, static or traced.
+            0 is AdaBelief's g − m; for large K the residual tends to 0 unless
+            gradient and prediction are parallel.
+        xi: ξ ≥ 0, added to the square of each length. 0 projects exactly, and
+            a zero vector onto zero. As it grows the residual tends to 0.
+        stacked_axes: which axes of a leaf index layers, as in
+            `scale_by_layerwise_belief`. By default a leaf is one layer.
+        axis_name: mapped axis (or axes) over which layers are split, when
+            called inside `jax.shard_map` or `jax.pmap`.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` without state.
+
+    Raises:
+        ValueError: if an argument is out of range; in `update`, if a leaf has
+            no such `stacked_axes` or is marked in a way that does not combine with
+            this.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from adabelief_optax import layerwise_projection, scale_by_belief
+        >>> for k in (0, 2):
+        ...     tx = optax.chain(layerwise_projection(k=k), scale_by_belief())
+        ...     state = tx.init(jnp.zeros(2))
+        ...     for g in (jnp.array([1.0, 2.0]), jnp.array([2.0, 1.0])):
+        ...         updates, state = tx.update(g, state)
+        ...     print(*(f"{u:.3f}" for u in updates))
+        1.117 1.075
+        1.200 1.088
+
+    References:
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
+    """
+    check_count("k", k)
+    check_non_negative("xi", xi)
+    check_stacked_axes(stacked_axes)
+    check_axis_name(axis_name)
+
+    def project(rule: Rule, layers: Layers) -> Rule:
+        if not rule.rounds and not rule.is_default:
+            raise ValueError(
+                "layerwise_projection() got a gradient marked by ignore_prediction() "
+                "or weigh_prediction(): use one of them for each leaf"
+            )
+        if not rule.rounds:
+            return Rule(rounds=((k, xi),), layers=layers)
+        return rule._replace(rounds=(*rule.rounds, (k, _agreed(xi, rule, layers))))
+
+    return mark(
+        project, partial(layers_of, stacked_axes=stacked_axes, axis_name=axis_name)
+    )
+
+
+def _agreed(xi: Any, rule: Rule, layers: Layers) -> Any:
+    """Returns xi, if the layers are those of the projection before.
+
+    Traced axes cannot be compared before they have values: where those then differ,
+    xi and so the updates are NaN.
+    """
+    before = rule.layers
+    if before.axis_name != layers.axis_name:
+        raise ValueError(
+            f"axis_name is {layers.axis_name!r} here and {before.axis_name!r} in the "
+            "layerwise_projection() before: they must agree"
+        )
+    if before.axes is layers.axes:
+        return xi
+    if isinstance(before.axes, tuple) and isinstance(layers.axes, tuple):
+        if before.axes != layers.axes:
+            raise ValueError(
+                f"stacked_axes gives the axes {layers.axes} here and {before.axes} in "
+                "the layerwise_projection() before: they must agree"
+            )
+        return xi
+    if isinstance(before.axes, tuple) or isinstance(layers.axes, tuple):
+        raise ValueError(
+            "stacked_axes is traced in one of two layerwise_projection() and not in "
+            "the other: they must agree"
+        )
+    return jnp.where(before.axes == layers.axes, xi, jnp.nan)
+
+
+def ignore_prediction() -> optax.GradientTransformationExtraArgs:
+    """Takes the gradient itself for the residual, as Adam does.
+
+    In front of `scale_by_belief` it gives e = g, hence Adam with `eps_root`
+    accumulated in the second moment (Adam+ in the Aida authors' figures), and
+    in front of `scale_by_layerwise_belief` LAdam. It has no state and changes
+    no gradient; see `layerwise_projection` for what a marked gradient is.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` without state. Its `update`
+        raises `ValueError` for gradients that `layerwise_projection` marked.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from adabelief_optax import ignore_prediction, scale_by_belief
+        >>> tx = optax.chain(ignore_prediction(), scale_by_belief())
+        >>> updates, _ = tx.update(jnp.array([0.5, -4.0]), tx.init(jnp.zeros(2)))
+        >>> print(*(f"{u:.3f}" for u in updates))
+        1.000 -1.000
+
+    References:
+        Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
+        Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
+    """
+    return _weighed(1, 0)
+
+
+def weigh_prediction(mu: chex.Numeric = 0.5) -> optax.GradientTransformationExtraArgs:
+    """Weighs gradient and prediction in the residual: AdaFamily.
+
+    In front of `scale_by_belief` in a chain the residual becomes
+
+        e = c((1−μ) g − μ m),   c = 2(1 − |μ − ½|)
+
+    which is Adam's at μ = 0, AdaBelief's at ½ and AdaMomentum's at 1. It has no
+    state and changes no gradient; see `layerwise_projection` for what a marked
+    gradient is.
+
+    Args:
+        mu: μ in [0, 1], a number or an array. At 0, e = g, as by
+            `ignore_prediction`; at 1, e = −m.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` without state. Its `update` raises
+        `ValueError` for gradients that another of these transformations marked.
+
+    Raises:
+        ValueError: if μ is not in [0, 1].
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from adabelief_optax import scale_by_belief, weigh_prediction
+        >>> for mu in (0.0, 0.5, 1.0):
+        ...     tx = optax.chain(weigh_prediction(mu), scale_by_belief())
+        ...     updates, _ = tx.update(jnp.array(4.0), tx.init(jnp.zeros([])))
+        ...     print(f"{updates:.3f}")
+        1.000
+        1.111
+        10.000
+
+    References:
+        Fassold, "AdaFamily: A family of Adam-like adaptive gradient methods", arXiv
+        2203.01603, 2022
+    """
+    check_fraction("mu", mu)
+    c = 2 * (1 - abs(mu - 0.5))
+    return _weighed(c * (1 - mu), c * mu)
+
+
+def _weighed(a: chex.Numeric, b: chex.Numeric) -> optax.GradientTransformationExtraArgs:
+    """Marks leaves with fixed scales a and b."""
+
+    def weigh(rule: Rule, leaf: Any) -> Rule:
+        del leaf
+        if not rule.is_default:
+            raise ValueError(
+                "ignore_prediction() or weigh_prediction() got a gradient that is "
+                "marked already: use one mark for each leaf, or several "
+                "layerwise_projection()"
+            )
+        return Rule(weights=(a, b))
+
+    return mark(weigh, jax.tree.leaves)
+
+
+class StochasticRoundingState(NamedTuple):
+    """State of `stochastic_rounding`.
+
+    Attributes:
+        count: t, the number of updates so far, an int32 scalar.
+    """
+
+    count: chex.Array
+
+
+def stochastic_rounding(
+    seed: chex.Numeric = 0,
+) -> optax.GradientTransformationExtraArgs:
+    """Rounds parameters of 16 bits stochastically, so that small updates add up.
+
+    A bfloat16 parameter has eight bits. An update of less than half of the last of
+    them is lost when `optax.apply_updates` rounds to nearest. As the last link of a
+    chain, of any optimizer, this replaces the update u of a parameter p by
+
+        u′ = y − p
+
+    where y is one of the two neighbours of p + u in the parameter's dtype: the upper
+    one with the probability of how far up p + u is between them. The expectation of
+    y is p + u, and `optax.apply_updates` lands on y exactly:
+
+        tx = optax.chain(adabelief(1e-3), stochastic_rounding())
+
+    The random bits are a hash of the entry's p and u, of the count of steps and of the
+    seed, shifted by the entry's position in the array. They need no key: the same state
+    gives the same step, however the array is sharded, and a checkpoint resumes bit for
+    bit. The position is there because many entries of a 16-bit array are equal, and
+    would otherwise round alike. It is that in the array that `update` sees: inside
+    `jax.shard_map` that of the device, and in a stack of layers that in the stack.
+
+    Updates of such parameters are float32, in which y − p has no rounding error that
+    matters. Parameters of 32 bits or more, integers, None leaves and masked nodes
+    pass untouched. Where p + u is not finite, or rounds to what is not, u is passed
+    on as it is.
+
+    Args:
+        seed: an integer that varies the random bits.
+
+    Returns:
+        An `optax.GradientTransformationExtraArgs` with `StochasticRoundingState`.
+
+    Raises:
+        ValueError: if the seed is not an integer of at least 0; in `update`, without
+            parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, optax
+        >>> from adabelief_optax import stochastic_rounding
+        >>> from adabelief_optax import stochastic_rounding
+        >>> start = jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16)
+        >>> for link in (optax.identity(), stochastic_rounding()):
+        ...     tx, p = optax.chain(optax.sgd(1.0), link), start
+        ...     state = tx.init(p)
+        ...     for _ in range(100):
+        ...         updates, state = tx.update(jnp.full(1000, 1e-3), state, p)
+        ...         p = optax.apply_updates(p, updates)
+        ...     print(f"{jnp.mean(start - p, dtype=float):.2f}")
+        0.00
+        0.10
+
+    References:
+        Gupta et al., "Deep Learning with Limited Numerical Precision", arXiv
+        1502.02551, 2015
+    """
+    check_count("seed", seed)
+
+    def init_fn(params: optax.Params) -> StochasticRoundingState:
+        del params
+        return StochasticRoundingState(jnp.zeros([], jnp.int32))
+
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, StochasticRoundingState]:
+        del extra_args
+        if params is None:
+            raise ValueError(
+                "stochastic_rounding needs the parameters: call "
+                "update(gradients, state, params)"
+            )
+        t = optax.safe_increment(state.count)
+        # Neighbouring seeds are then far apart, beyond any count of steps.
+        far_apart = jnp.asarray(seed, jnp.uint32) * jnp.uint32(0x9E3779B9)
+        rounded = partial(rounded_update, t, far_apart)
+        updates = jax.tree.map(rounded, updates, params)
+        return updates, StochasticRoundingState(t)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -1,0 +1,171 @@
+"""What must come before what, so that XLA moves the fewest bytes.
+
+XLA chooses the order of operations, and whether to keep a result or compute it again.
+In two places its choice costs memory traffic, and there we make one array depend on
+another, so that it must come later.
+
+On GPU: the kernel that sums over a layer also writes the new average m, but not to
+where the old m was, so m is copied there in the end, which moves 8 bytes a parameter.
+If the old m depends on the sums, the new one is computed again after them, in the
+kernel that makes the step, and written in place.
+
+On CPU: XLA starts an operation as soon as its operands are there. Of an optimizer step
+that means the averages of all leaves, then the second moments of all, then the updates
+of all. Each array has left the cache when it is read again, and the step moves half as
+many bytes again as it must. So each large leaf waits for the one before it.
+
+`jax.lax.optimization_barrier` is the tool for such an order. On CPU the compiler drops
+it before it chooses the order, and in bfloat16 on GPU it costs a copy. There we add to
+one array a number computed from the other, which is always 0. The compiler cannot know
+that, so it must keep the order. On all other platforms nothing is left of either.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from adabelief_optax._checks import is_traced
+from adabelief_optax._reduction import Layers, spread, varying
+
+# Smaller leaves stay in the cache, and may be handled together in fewer instructions.
+_LARGE = 2**16
+_TOGETHER = 16
+
+
+def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
+    """Returns f, which outside jit is one compiled call and not one an operation.
+
+    Inside jit its operations stand where it is called, and nothing else is left of it.
+
+    Args:
+        f: a function of arrays.
+        *static: names of its arguments that are no arrays; they must be hashable.
+    """
+    return jax.jit(f, static_argnames=static, inline=True)
+
+
+def leaf_by_leaf(
+    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    mu: list[jax.Array],
+    *rest: list[Any],
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Applies f to lists of leaves, one large one or a few small ones at a time.
+
+    Args:
+        f: takes a part of each list, the averages first; returns the new averages m
+            and the new second moments s of that part.
+        mu: the averages of all leaves.
+        *rest: lists of the same length.
+
+    Returns:
+        The new m and the new s of all leaves.
+    """
+    ms: list[jax.Array] = []
+    ss: list[jax.Array] = []
+    previous = None
+    for part in _parts(mu):
+        first, *others = mu[part], *(leaves[part] for leaves in rest)
+        large = is_large(first[0])
+        if large and previous is not None:
+            first = [_after_leaf(first[0], previous)]
+        new_m, new_s = f(first, *others)
+        ms.extend(new_m)
+        ss.extend(new_s)
+        previous = new_s[-1] if large else previous
+    return ms, ss
+
+
+def is_large(x: jax.Array) -> bool:
+    """Returns whether an array is so large that its order matters."""
+    # The size may be symbolic, as in an export for any batch: those do not wait.
+    return isinstance(x.size, int) and x.size >= _LARGE
+
+
+def _parts(leaves: list[jax.Array]) -> Iterable[slice]:
+    """Yields where each large leaf is, and each run of small ones between them."""
+    start = 0
+    for i, leaf in enumerate(leaves):
+        large = is_large(leaf)
+        if start < i and (large or i - start == _TOGETHER):
+            yield slice(start, i)
+            start = i
+        if large:
+            yield slice(i, i + 1)
+            start = i + 1
+    if start < len(leaves):
+        yield slice(start, len(leaves))
+
+
+def again_after(
+    average: Callable[[jax.Array, jax.Array], jax.Array],
+    m: jax.Array,
+    sums: jax.Array | None,
+    layers: Layers,
+    g: jax.Array,
+    old: jax.Array,
+) -> jax.Array:
+    """Returns the new average m, which on GPU is computed again after the sums.
+
+    Args:
+        average: takes g and the old average, returns m.
+        m: the new average, of which the sums were taken.
+        sums: of the layers, where they are needed. The first are of squares.
+        layers: where the layers of the sums are.
+        g: the gradient.
+        old: the old average.
+    """
+    if sums is None or not is_large(m) or not is_traced(m):
+        return m
+    if jnp.finfo(old.dtype).bits < 32:
+        zero = spread(_zero_after(sums[0], ("cuda", "rocm")), m, layers)
+        return average(g, old + zero.astype(old.dtype))
+
+    def barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
+        return jax.lax.optimization_barrier((old, sums))[0]
+
+    def no_barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
+        del sums
+        return old
+
+    old = jax.lax.platform_dependent(
+        old, sums, cuda=barrier, rocm=barrier, default=no_barrier
+    )
+    return average(g, old)
+
+
+def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
+    """Returns m, which on a single CPU device comes after another leaf's s."""
+    if not is_traced(m) or not _one_cpu_device():
+        return m
+    # An entry of an array that is spread over devices is not to be had for free, and
+    # what varies over the axes of a mesh would make m vary over them.
+    on_a_mesh = any(jax.typeof(x).sharding.mesh.size > 1 for x in (m, s))
+    if on_a_mesh or not varying(s) <= varying(m):
+        return m
+    entry = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
+    return m + _zero_after(entry, ("cpu",)).astype(m.dtype)
+
+
+def _one_cpu_device() -> bool:
+    # From the configuration, because to ask JAX for its devices starts a backend,
+    # after which `jax.distributed.initialize` refuses to work.
+    return (
+        jax.config.jax_num_cpu_devices <= 1
+        and "xla_force_host_platform_device_count"
+        not in os.environ.get("XLA_FLAGS", "")
+        and not jax.distributed.is_initialized()
+    )
+
+
+@functools.partial(jax.jit, static_argnames="platforms")  # to be traced only once
+def _zero_after(square: jax.Array, platforms: tuple[str, ...]) -> jax.Array:
+    """Returns 0, which on these platforms the compiler takes for a number >= 0."""
+    square = jax.lax.stop_gradient(square)
+    one_there = jax.lax.platform_dependent(
+        **dict.fromkeys(platforms, lambda: jnp.ones([])), default=lambda: jnp.zeros([])
+    )
+    return jnp.where(square < -1, one_there, 0.0)  # also where it is not a number
