@@ -44,7 +44,7 @@ class Candidate(NamedTuple):
         return [(float(f"{rate:.3g}"), eps) for eps in epses for rate in rates]
 
 
-# AdaBelief's eps has the size of Adam's squared.
+# AdaBelief's eps is about the square of Adam's.
 CANDIDATES = {
     "sgd": Candidate(OPTIMIZERS["sgd"], rate=1e-2, rates=(1e-3, 1.0)),
     "adam": Candidate(OPTIMIZERS["adam"], 1e-4),

@@ -55,7 +55,7 @@ def run_problem(problem: Problem, args: argparse.Namespace, bar: tqdm) -> None:
 
 
 def parts(args: argparse.Namespace) -> int:
-    """Returns of how many parts the bar makes a problem."""
+    """Returns how many parts of the progress bar one problem is."""
     roles = sum(2 if BUDGETS[name].trials else 1 for name in args.budget)
     return roles * len(args.optimizer) * CALLS
 
