@@ -5,14 +5,35 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
-    "demo": "do these optimizers train a small image classifier as well as Adam?",
-    "run": "which optimizer trains what, how well and how fast, at equal tuning?",
-    "report": "what do the results of `run` say, in tables and pictures?",
-    "step-time": "what does one optimizer step cost, beside optax.adam's?",
-    "toy": "how many steps does each optimizer need on functions of two numbers?",
-    "traffic": "what does the step move in the memory of a TPU or a GPU?",
-    "train": "does training on many hosts, killed and resumed, lose anything?",
-}
+    "demo": (
+        "demo",
+        "do these optimizers train a small image classifier as well as Adam?",
+    ),
+    "run": (
+        "suite.run",
+        "which optimizer trains what, how well and how fast, at equal tuning?",
+    ),
+    "report": (
+        "suite.report",
+        "what do the results of `run` say, in tables and pictures?",
+    ),
+    "step-time": (
+        "speed.step_time",
+        "what does one optimizer step cost, beside optax.adam's?",
+    ),
+    "toy": (
+        "toy.command",
+        "how many steps does each optimizer need on functions of two numbers?",
+    ),
+    "traffic": (
+        "speed.traffic",
+        "what does the step move in the memory of a TPU or a GPU?",
+    ),
+    "train": (
+        "hosts.command",
+        "does training on many hosts, killed and resumed, lose anything?",
+    ),
+}  # of each, the module and the question that it answers
 
 
 def command_name(arguments: list[str]) -> str:
@@ -23,7 +44,7 @@ def command_name(arguments: list[str]) -> str:
         epilog="`COMMAND --help` shows the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, question in COMMANDS.items():
+    for name, (_, question) in COMMANDS.items():
         commands.add_parser(name, help=question)
     return parser.parse_args(arguments[:1]).command
 
@@ -31,7 +52,7 @@ def command_name(arguments: list[str]) -> str:
 def main(arguments: list[str]) -> None:
     """Imports the module of the chosen command alone: each needs other packages."""
     name = command_name(arguments)
-    module = import_module(f"benchmarks.{name.replace('-', '_')}")
+    module = import_module(f"benchmarks.{COMMANDS[name][0]}")
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=module.__doc__,

@@ -1,14 +1,11 @@
-"""Which optimizers does the suite compare, and which settings may each try?
+"""Which optimizers do the programs compare, and where does each one take its eps?
 
-Every optimizer gets the same number of trials. Where the literature says that eps
-decides, half of them go to each of two values, else all to a finer grid of learning
-rates. The betas are the problem's, all else the optimizer's default.
+Every program chooses some of these by name, and says itself what it does with them.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import optax
 
 from adabelief_optax import (
@@ -20,32 +17,19 @@ from adabelief_optax import (
     scale_by_belief,
 )
 
-RATES = (9.49e-4, 9.49e-2)  # half a decade apart with five rates
-# The default comes first. AdaBelief adds eps to √d̂ and, as eps_root, to s; Adam+, Aida
-# and the layerwise ones have eps_root alone. Adam's eps squared is AdaBelief's.
-ADAM, YOGI = (1e-8, 1e-4), (1e-3, 1e-8)
-BELIEF, AIDA = (1e-16, 1e-8), (1e-8, 1e-16)
+Arguments = dict[str, Any]
 
 
-class Optimizer(NamedTuple):
-    """How it is made of learning rate, eps and betas, and what is tried."""
+def sgd(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
+    """Returns SGD, with b1 for its momentum."""
+    del b2
+    return optax.sgd(rate, b1)
 
-    label: str
-    make: Callable[[Any, Any, tuple[float, float]], optax.GradientTransformation]
-    epses: tuple[float, ...] = ()
-    rate: float = 1e-3  # without tuning
-    rates: tuple[float, float] = RATES  # from, to
 
-    @property
-    def default(self) -> tuple[float, float]:
-        """The learning rate and eps without tuning."""
-        return self.rate, (*self.epses, 0.0)[0]
-
-    def grid(self, trials: int) -> list[tuple[float, float]]:
-        """Returns so many pairs of learning rate and eps, log-uniform in the rate."""
-        epses = self.epses or (0.0,)
-        rates = np.geomspace(*self.rates, trials // len(epses))
-        return [(float(f"{rate:.3g}"), eps) for eps in epses for rate in rates]
+def lion(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
+    """Returns Lion, which keeps its own betas: they mean something else there."""
+    del b1, b2
+    return optax.lion(rate)
 
 
 def adam_plus(
@@ -56,28 +40,62 @@ def adam_plus(
     return optax.chain(ignore_prediction(), belief, optax.scale_by_learning_rate(rate))
 
 
+def nowhere(eps: Any) -> Arguments:
+    """SGD and Lion have no eps."""
+    del eps
+    return {}
+
+
+def beside_root(eps: Any) -> Arguments:
+    """Adam and its kin add eps to √v̂."""
+    return {"eps": eps, "eps_root": 0.0}
+
+
+def in_both(eps: Any) -> Arguments:
+    """AdaBelief adds eps to √d̂ and, as eps_root, to s."""
+    return {"eps": eps, "eps_root": eps}
+
+
+def in_average(eps: Any) -> Arguments:
+    """Adam+, Aida and the layerwise ones have eps_root alone."""
+    return {"eps": 0.0, "eps_root": eps}
+
+
+class Optimizer(NamedTuple):
+    """A rule of the learning rate, b1 and b2, and its other arguments."""
+
+    label: str  # one of `looks.LOOKS`, and in their order
+    rule: Callable[..., optax.GradientTransformation]
+    arguments: Callable[[Any], Arguments] = nowhere  # of an eps
+    eps: float = 0.0  # the default; for Adam+ that of Aida, whose authors named it
+
+    def make(
+        self, rate: Any, betas: tuple[float, float], eps: Any
+    ) -> optax.GradientTransformation:
+        """Returns the transformation."""
+        return self.rule(rate, *betas, **self.arguments(eps))
+
+
 OPTIMIZERS = {
-    "sgd": Optimizer(
-        "SGD+momentum", lambda r, _, b: optax.sgd(r, b[0]), (), 1e-2, (1e-3, 1.0)
-    ),
-    "adam": Optimizer("Adam", lambda r, e, b: optax.adam(r, *b, e), ADAM),
-    "adamw": Optimizer("AdamW", lambda r, e, b: optax.adamw(r, *b, e), ADAM),
-    "radam": Optimizer("RAdam", lambda r, e, b: optax.radam(r, *b, e), ADAM),
-    "yogi": Optimizer("Yogi", lambda r, e, b: optax.yogi(r, *b, e), YOGI, 1e-2),
-    "lion": Optimizer("Lion", lambda r, _, b: optax.lion(r), (), 1e-4, (3e-5, 1e-2)),
-    "optax-adabelief": Optimizer(
-        "optax.adabelief", lambda r, e, b: optax.adabelief(r, *b, e, e), BELIEF
-    ),
-    "adam-plus": Optimizer("Adam+", lambda r, e, b: adam_plus(r, *b, 0.0, e), AIDA),
-    "adabelief": Optimizer("AdaBelief", lambda r, e, b: adabelief(r, *b, e, e), BELIEF),
+    "sgd": Optimizer("SGD+momentum", sgd),
+    "adam": Optimizer("Adam", optax.adam, beside_root, 1e-8),
+    "adamw": Optimizer("AdamW", optax.adamw, beside_root, 1e-8),
+    "radam": Optimizer("RAdam", optax.radam, beside_root, 1e-8),
+    "yogi": Optimizer("Yogi", optax.yogi, lambda eps: {"eps": eps}, 1e-3),
+    "lion": Optimizer("Lion", lion),
+    "optax.adabelief": Optimizer("optax.adabelief", optax.adabelief, in_both, 1e-16),
+    "adam-plus": Optimizer("Adam+", adam_plus, in_average, 1e-8),
+    "adabelief": Optimizer("AdaBelief", adabelief, in_both, 1e-16),
     "adabelief-rectified": Optimizer(
         "AdaBelief, rectified",
-        lambda r, e, b: adabelief(r, *b, e, e, rectify=True),
-        BELIEF,
+        adabelief,
+        lambda eps: in_both(eps) | {"rectify": True},
+        1e-16,
     ),
-    "aida": Optimizer("Aida", lambda r, e, b: aida(r, *b, 0.0, e), AIDA),
-    "ladam": Optimizer("LAdam", lambda r, e, b: ladam(r, *b, 0.0, e), AIDA),
-    "ladabelief": Optimizer(
-        "LAdaBelief", lambda r, e, b: ladabelief(r, *b, 0.0, e), AIDA
+    "aida-k1": Optimizer(
+        "Aida, K=1", aida, lambda eps: in_average(eps) | {"k": 1}, 1e-8
     ),
+    "aida": Optimizer("Aida", aida, lambda eps: in_average(eps) | {"k": 2}, 1e-8),
+    "ladam": Optimizer("LAdam", ladam, in_average, 1e-8),
+    "ladabelief": Optimizer("LAdaBelief", ladabelief, in_average, 1e-8),
 }

@@ -12,10 +12,10 @@ import optax
 import pytest
 from scipy.linalg import sqrtm
 
-from benchmarks import fashion_mnist, frechet
-from benchmarks.problem import MissingData, Splits
-from benchmarks.problems.fashion_cnn import FashionCNN
-from benchmarks.problems.wgan import WGAN
+from benchmarks.data import MissingData, Splits, fashion_mnist
+from benchmarks.suite.problems import _frechet as frechet
+from benchmarks.suite.problems.fashion_cnn import FashionCNN
+from benchmarks.suite.problems.wgan import WGAN
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 COUNT = 500
@@ -219,7 +219,7 @@ def test_the_classifier_is_trained_once(files, tmp_path, monkeypatch):
 def fake_gan(files, monkeypatch) -> Splits:
     """The GAN's data, from fake files, with a classifier that learned little."""
     load = partial(fashion_mnist.load_splits, files, per_class=10)
-    monkeypatch.setattr("benchmarks.problems.wgan.load_splits", load)
+    monkeypatch.setattr("benchmarks.suite.problems.wgan.load_splits", load)
     classifier = partial(frechet.classifier, steps=20)
     monkeypatch.setattr(frechet, "classifier", classifier)
     return WGAN().load()

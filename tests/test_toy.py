@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import style, toy
+from benchmarks import looks
 from benchmarks.__main__ import main
-from benchmarks.problem import double_precision
-from benchmarks.problems import problems
-from benchmarks.problems.quadratic import NOISE, Quadratic, floor
-from benchmarks.problems.toy import FUNCTIONS
+from benchmarks.functions import FUNCTIONS
+from benchmarks.optimizers import OPTIMIZERS
+from benchmarks.precision import double_precision
+from benchmarks.suite.problems import problems
+from benchmarks.suite.problems.quadratic import NOISE, Quadratic, floor
+from benchmarks.toy import command
+from benchmarks.toy.paths import CASES
 
 # At the starts, by hand.
 AT_STARTS = {
@@ -66,8 +69,8 @@ def test_double_precision_is_local():
 
 
 def test_labels_and_order():
-    labels = [optimizer.label for optimizer in toy.OPTIMIZERS.values()]
-    assert labels == [label for label in style.LOOKS if label in labels]
+    labels = [OPTIMIZERS[name].label for name in command.NAMES]
+    assert labels == [label for label in looks.LOOKS if label in labels]
 
 
 def slopes(name, x, y):
@@ -108,10 +111,10 @@ def sgd(g, m, s, t, rate, b1, b2):
 def steps_by_hand(rule, case, rate, limit):
     x, m, s = np.array(case.start, float), np.zeros(2), np.zeros(2)
     for t in range(1, limit + 1):
-        g = slopes(case.toy.title, *x)
-        m, s, update = rule(g, m, s, t, rate, *case.toy.betas)
+        g = slopes(case.function.title, *x)
+        m, s, update = rule(g, m, s, t, rate, *case.function.betas)
         x = x + update
-        if case.toy.f(*x) < 1e-3:
+        if case.function.f(*x) < 1e-3:
             return str(t)
     return f"> {limit}" if np.isfinite(x).all() else "diverged"
 
@@ -124,11 +127,13 @@ def test_printed_steps(capsys):
     limit = 450
     main(["toy", "--optimizers", ",".join(RULES), "--max-steps", str(limit)])
     printed = capsys.readouterr().out
-    for case in toy.CASES:
-        if case.toy.title == "Beale":
+    for case in CASES:
+        if case.function.title == "Beale":
             continue
         (row,) = re.findall(
-            rf"^{re.escape(f'{case.toy.title}, {case.start}')} +(.*)$", printed, re.M
+            rf"^{re.escape(f'{case.function.title}, {case.start}')} +(.*)$",
+            printed,
+            re.M,
         )
         expected = [steps_by_hand(rule, case, 1e-3, limit) for rule in RULES.values()]
         assert re.split(r"  +", row) == expected
@@ -168,7 +173,7 @@ def test_command_draws(tmp_path, capsys):
     assert printed.err == ""
     assert "Rosenbrock, (-4, -4)" in printed.out and "> 300" in printed.out
     files = sorted((tmp_path / "new").iterdir())
-    assert len(files) == len(toy.CASES) + 2
+    assert len(files) == len(CASES) + 2
     for file in files:
         magic = b"GIF89a" if file.suffix == ".gif" else b"\x89PNG"
         assert file.read_bytes().startswith(magic)

@@ -21,9 +21,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 import adabelief_optax as ao
-from benchmarks import train
 from benchmarks.__main__ import main
-from benchmarks.checkpoint import by_path
+from benchmarks.hosts import command, program
+from benchmarks.hosts.checkpoint import by_path
 
 SMALL = "train --width 8 --depth 2 --batch-size 32 --save-every 6 --steps".split()
 STEPS = 60
@@ -257,11 +257,11 @@ def test_orbax_alone_restores_adabelief(tmp_path, theirs, ours):
     )
 
 
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", program.ARGUMENTS)
 def test_the_state_of_the_optimizer_is_spread(optimizer):
     parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
-    like = train.build(parser.parse_args(["--optimizer", optimizer])).like
+    command.add_arguments(parser)
+    like = program.build(parser.parse_args(["--optimizer", optimizer])).like
     for path, x in by_path(like.opt_state).items():
         devices = jax.device_count()
         parts = devices if any(length % devices == 0 for length in x.shape) else 1

@@ -1,0 +1,1 @@
+"""Does training on many hosts, killed and resumed, lose anything?"""

@@ -1,0 +1,1 @@
+"""What does a step cost, in time and in bytes moved?"""

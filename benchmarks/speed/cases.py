@@ -1,0 +1,66 @@
+"""Which optimizers are timed, or compiled to count what they move?
+
+A name is an import path, or one of adabelief_optax, and what differs from its defaults.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adabelief_optax import adabelief, aida, ladabelief, ladam
+from benchmarks.speed.aida_loop import aida_loop
+
+RATE = 1e-3
+LOW: Any = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+
+
+class Case(NamedTuple):
+    """An optimizer, what its sums over a layer read, and the parameters' dtype."""
+
+    tx: optax.GradientTransformation
+    summed: str = ""
+    dtype: Any = jnp.float32
+
+
+REFERENCE = "optax.adam"
+TIMED = {
+    REFERENCE: Case(optax.adam(RATE)),
+    "optax.adabelief": Case(optax.adabelief(RATE)),
+    "adabelief": Case(adabelief(RATE)),
+    "aida": Case(aida(RATE, k=2), "gm"),
+    "aida-k8": Case(aida(RATE, k=8), "gm"),
+    "aida-loop": Case(aida_loop(RATE, k=2), "gm"),
+    "ladabelief": Case(ladabelief(RATE), "gm"),
+    "ladam": Case(ladam(RATE), "g"),
+}
+CASES = TIMED | {
+    "aida-loop-k4": Case(aida_loop(RATE, k=4), "gm"),
+    "adabelief-bf16": Case(adabelief(RATE), "", jnp.bfloat16),
+    "aida-bf16": Case(aida(RATE), "gm", jnp.bfloat16),
+    "adabelief-bf16-moments": Case(adabelief(RATE, **LOW)),
+    "aida-bf16-moments": Case(aida(RATE, **LOW), "gm"),
+    "ladabelief-bf16-moments": Case(ladabelief(RATE, **LOW), "gm"),
+}
+
+
+def least_bytes(case: Case) -> int:
+    """Returns the bytes a parameter that no step with these dtypes can avoid moving.
+
+    The step itself reads g, m, p (and s, unless it is one number a layer) and writes m,
+    p (and s). Sums over the layer must be known before it, so that what they are made
+    of is read twice. Where the step needs g for m alone, the kernel that sums may as
+    well write m, and the step then reads that in place of g and the old m. It cannot
+    where m is stored in fewer bits, since the step is made of m before it is rounded.
+    """
+    p = jax.ShapeDtypeStruct((2, 2), case.dtype)
+    state = jax.eval_shape(case.tx.init, p)
+    mu, nu = (optax.tree.get(state, name) for name in ("mu", "nu"))
+    width = {"g": p.dtype.itemsize, "m": mu.dtype.itemsize}
+    once = width["g"] + 2 * width["m"] + 2 * p.dtype.itemsize
+    if nu.shape == p.shape:
+        return once + 2 * nu.dtype.itemsize + sum(width[x] for x in case.summed)
+    again = sum(width[x] for x in case.summed)
+    exact = mu.dtype.itemsize >= 4
+    return once + (min(again, width["m"]) if exact else again)

@@ -1,0 +1,1 @@
+"""Which optimizer trains what, how well and how fast, at equal tuning?"""

@@ -1,0 +1,1 @@
+"""How many steps does each optimizer need on functions of two numbers?"""
