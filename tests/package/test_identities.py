@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
+from tests.helpers import assert_close, run
 
 SHAPES = {"kernel": (5, 3), "bias": (4,), "gain": ()}
 
@@ -15,29 +16,6 @@ def grads(steps=30, seed=0, **kwargs):
     rng = np.random.default_rng(seed)
     trees = [{k: rng.normal(size=s) for k, s in SHAPES.items()} for _ in range(steps)]
     return jax.tree.map(lambda *x: jnp.asarray(np.stack(x), **kwargs), *trees)
-
-
-def run(tx, gradients, params=None):
-    """Returns the updates of all steps and the last state."""
-    if params is None:
-        params = jax.tree.map(lambda g: jnp.zeros_like(g[0]), gradients)
-
-    def step(state, g):
-        updates, state = tx.update(g, state, params)
-        return state, updates
-
-    state, updates = jax.lax.scan(step, tx.init(params), gradients)
-    return updates, state
-
-
-def assert_close(a, b, rtol):
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(
-            x, y, rtol=rtol, atol=rtol * np.abs(y).max()
-        ),
-        a,
-        b,
-    )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.methods import FAMILY
+from tests.package.methods import FAMILY
 
 TRANSFORMATIONS = {
     "scale_by_belief": ao.scale_by_belief,

@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.ranger import ranger_adabelief
+from tests.helpers import assert_close, walk
+from tests.package.ranger import ranger_adabelief
 
 DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "cases.json").read_text())
@@ -18,8 +19,8 @@ TRAJECTORIES = np.load(DATA / "trajectories.npz")
 LEAVES = ("bias", "conv", "gain", "kernel")
 
 
-def tree(case, what, leaves=LEAVES):
-    return {leaf: TRAJECTORIES[f"{case['name']}/{what}/{leaf}"] for leaf in leaves}
+def read(case, what):
+    return {x: jnp.asarray(TRAJECTORIES[f"{case['name']}/{what}/{x}"]) for x in LEAVES}
 
 
 def learning_rate(case):
@@ -53,38 +54,18 @@ def optimizer(case):
             return ao.ladabelief(**common)
 
 
-def run(tx, case):
-    """Returns the parameters after each step, and the last state."""
-    grads = jax.tree.map(jnp.asarray, tree(case, "grads"))
-    start = jax.tree.map(jnp.asarray, tree(case, "params0"))
-
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params
-
-    (_, state), params = jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g))(
-        start, grads
-    )
-    return params, state
-
-
-def assert_close(actual, expected, rtol):
-    for name, x in expected.items():
-        scale = np.abs(x).max()  # an entry may cross zero
-        np.testing.assert_allclose(actual[name], x, rtol=rtol, atol=rtol * scale)
-
-
 OURS = [c for c in CASES if not c["family"].startswith("ranger")]
 
 
 @pytest.mark.parametrize("case", OURS, ids=lambda c: c["name"])
 def test_published_code(case, x64):
-    params, state = run(optimizer(case), case)
-    assert_close(params, tree(case, "params"), 1e-9)
-    assert_close(optax.tree.get(state, "mu"), tree(case, "mu"), 1e-9)
-    assert_close(optax.tree.get(state, "nu"), tree(case, "nu"), 1e-9)
+    _, params, states = walk(
+        optimizer(case), read(case, "grads"), read(case, "params0")
+    )
+    assert_close(params, read(case, "params"), 1e-9)
+    for moment in ("mu", "nu"):
+        last = jax.tree.map(lambda x: x[-1], optax.tree.get(states, moment))
+        assert_close(last, read(case, moment), 1e-9)
 
 
 def test_ranger_adabelief():
@@ -93,17 +74,6 @@ def test_ranger_adabelief():
     tx = ranger_adabelief(
         case["lr"], case["b1"], case["b2"], case["eps"], case["alpha"], case["k"]
     )
-    start = jax.tree.map(jnp.float32, tree(case, "params0"))
-    grads = jax.tree.map(jnp.float32, tree(case, "grads"))
-
-    def step(carry, g):
-        params, state = carry
-        updates, state = tx.update(g, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), params.fast
-
-    params = optax.LookaheadParams.init_synced(start)
-    _, fast = jax.jit(lambda p, g: jax.lax.scan(step, (p, tx.init(p)), g))(
-        params, grads
-    )
-    assert_close(fast, tree(case, "params"), 1e-5)
+    start = optax.LookaheadParams.init_synced(read(case, "params0"))
+    _, params, _ = walk(tx, read(case, "grads"), start)
+    assert_close(params.fast, read(case, "params"), 1e-5)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.test_contract import assert_close, gradient, params_like, train
+from tests.helpers import assert_close, gradient, params_like, train
 
 NEEDS = "scale_by_belief"
 
@@ -236,7 +236,7 @@ def test_a_stack_of_layers_is_its_layers(name, options):
         stacked_updates, stacked_state = stacked_tx.update(
             stack(g), stacked_state, stack(apart)
         )
-    assert_close(stacked_updates, stack(updates), rtol=1e-4)
+    assert_close(stacked_updates, stack(updates), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
@@ -248,7 +248,7 @@ def test_stacked_axes_inside_inject_hyperparams(name):
     assert_close(
         train(injected, params, update=jax.jit(injected.update))[0],
         train(tx, params)[0],
-        rtol=1e-4,
+        tolerance=1e-4,
     )
 
 
@@ -266,4 +266,4 @@ def test_a_layer_spread_over_a_mapped_axis(name):
     spread = jax.vmap(lambda p, g: two_steps(spread_tx, p, g), axis_name="i")
     parts = [x.reshape(2, 2, 3) for x in (whole, *g)]
     actual = spread(parts[0], parts[1:]).reshape(4, 3)
-    assert_close(actual, two_steps(tx, whole, g), rtol=1e-4)
+    assert_close(actual, two_steps(tx, whole, g), tolerance=1e-4)

@@ -18,9 +18,13 @@ from benchmarks.problem import Problem, Splits
 from benchmarks.problems import problems
 from benchmarks.run import BUDGETS, Budget, Task, best, complete
 from benchmarks.training import CALLS, Trial, train
-from tests.test_benchmarks import run
+from tests.helpers import python
 
 QUADRATIC = problems()["quadratic"]
+
+
+def run(*arguments):
+    return python("-m", "benchmarks", *arguments)
 
 
 class Bar:

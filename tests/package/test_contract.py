@@ -8,8 +8,8 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import adabelief_optax as ao
-from tests.conftest import float64
-from tests.methods import EXACT, FAMILY, METHODS
+from tests.helpers import assert_close, float64, gradient, params_like, train
+from tests.package.methods import EXACT, FAMILY, METHODS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
 every_method = pytest.mark.parametrize("factory", METHODS.values(), ids=list(METHODS))
@@ -19,43 +19,8 @@ LOW = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
 HIGH = [jnp.float64, jnp.complex128]
 
 
-def params_like(dtype=jnp.float32):
-    rng = np.random.default_rng(0)
-    return {
-        "kernel": jnp.asarray(rng.normal(size=(4, 6)), dtype),
-        "bias": jnp.asarray(rng.normal(size=(6,)), dtype),
-        "gain": jnp.asarray(rng.normal(), dtype),
-    }
-
-
-def gradient(params, seed=0):
-    leaves, treedef = jax.tree.flatten(params)
-    rng = np.random.default_rng(seed)
-    new = [jnp.asarray(rng.normal(size=p.shape), p.dtype) for p in leaves]
-    return treedef.unflatten(new)
-
-
-def train(tx, params, steps=5, update=None):
-    update = update or tx.update
-    state = tx.init(params)
-    for i in range(steps):
-        updates, state = update(gradient(params, i), state, params)
-        params = optax.apply_updates(params, updates)
-    return params, state
-
-
 def dtypes(tree):
     return jax.tree.map(lambda x: x.dtype, tree)
-
-
-def assert_close(a, b, rtol=1e-5):
-    """Equal structures, and leaves equal to a few roundings of float32."""
-    assert jax.tree.structure(a) == jax.tree.structure(b)
-    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
-        x, y = (
-            np.asarray(v).astype(np.promote_types(v.dtype, np.float64)) for v in (x, y)
-        )
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * 1e-2)
 
 
 @every_method
@@ -88,7 +53,7 @@ def test_jit_is_eager_and_compiles_once(factory):
 
     jitted = train(tx, params, update=update)
     assert len(traces) == 1
-    assert_close(jitted, train(tx, params), rtol=1e-4)
+    assert_close(jitted, train(tx, params), tolerance=1e-4)
 
 
 @every_exact_method
@@ -100,8 +65,8 @@ def test_inject_hyperparams_without_static_args(factory):
     )
     params_a, state_a = train(tx, params, update=jax.jit(tx.update))
     params_b, state_b = train(injected, params)
-    assert_close(params_a, params_b, rtol=1e-4)
-    assert_close(state_a, state_b.inner_state, rtol=1e-4)
+    assert_close(params_a, params_b, tolerance=1e-4)
+    assert_close(state_a, state_b.inner_state, tolerance=1e-4)
 
 
 @every_method
@@ -165,7 +130,7 @@ def test_abstract_init(factory):
 def test_donation(factory):
     tx, params = factory(1e-2), params_like()
     update = jax.jit(tx.update, donate_argnums=1)
-    assert_close(train(tx, params, update=update), train(tx, params), rtol=1e-4)
+    assert_close(train(tx, params, update=update), train(tx, params), tolerance=1e-4)
 
 
 @every_exact_method
@@ -184,7 +149,7 @@ def test_vmap_over_learning_rate_and_decay_rates(factory):
     batched = jax.vmap(two_steps)(*values)
     for i in range(2):
         one = jax.tree.map(lambda u, i=i: u[i], batched)
-        assert_close(one, two_steps(*values[:, i].tolist()), rtol=1e-3)
+        assert_close(one, two_steps(*values[:, i].tolist()), tolerance=1e-3)
 
 
 @every_method
@@ -227,7 +192,7 @@ def test_sharded_on_two_devices(factory):
     }
     a, _ = train(tx, params)
     b, state = train(tx, sharded, update=jax.jit(tx.update))
-    assert_close(a, b, rtol=1e-4)
+    assert_close(a, b, tolerance=1e-4)
     mu = optax.tree.get(state, "mu")["kernel"]
     assert mu.sharding.is_equivalent_to(sharded["kernel"].sharding, mu.ndim)
 
@@ -312,7 +277,7 @@ def test_accumulated_gradients_equal_their_mean(factory):
     mean = jax.tree.map(
         lambda a, b: (a + b) / 2, gradient(params, 0), gradient(params, 1)
     )
-    assert_close(updates, tx.update(mean, tx.init(params), params)[0], rtol=1e-4)
+    assert_close(updates, tx.update(mean, tx.init(params), params)[0], tolerance=1e-4)
 
 
 def test_default_of_stacked_axes_is_zero():

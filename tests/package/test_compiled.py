@@ -1,16 +1,13 @@
 """Do leaves wait for one another on one CPU, and change no number by it?"""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 import adabelief_optax as ao
+from tests.helpers import python
 
 # The other tests run on several devices, where nothing waits.
 SCRIPT = """
@@ -56,20 +53,10 @@ print("waits" if re.search(r"= lt \\w+ -1.0", jaxpr) else "does not wait")
 
 @pytest.mark.parametrize(("devices", "expected"), [(1, "waits"), (2, "does not wait")])
 def test_order(devices, expected):
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", SCRIPT.format(devices=devices)],
-        env={
-            **os.environ,
-            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-        },
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[-1] == expected
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    done = python("-W", "error", "-c", SCRIPT.format(devices=devices), XLA_FLAGS=flags)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == expected
 
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")

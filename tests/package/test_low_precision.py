@@ -7,19 +7,24 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.methods import FAMILY
+from tests.helpers import run
+from tests.package.methods import FAMILY
+
+
+def noise(steps, shape, dtype=jnp.float32):
+    """Returns standard normal gradients."""
+    return jax.random.normal(jax.random.key(0), (steps, *shape)).astype(dtype)
+
+
+def constant(value, steps, size):
+    return jnp.full((steps, size), value, jnp.float16)
+
+
+def assert_finite(*trees):
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(trees))
+
 
 every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=list(FAMILY))
-
-
-def run(tx, gradient, steps, params):
-    """Returns the last state, and whether every update was finite."""
-
-    def step(state, i):
-        updates, state = tx.update(gradient(i), state, params)
-        return state, jnp.isfinite(updates).all()
-
-    return jax.lax.scan(step, tx.init(params), jnp.arange(steps))
 
 
 @every_family
@@ -27,30 +32,18 @@ def run(tx, gradient, steps, params):
 @pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"rectify": True}])
 def test_constant_float16_gradients(factory, size, options):
     # With 6e4, e vanishes in time and the step itself passes 65504.
-    params = jnp.ones(8, jnp.float16)
-    g = jnp.full(8, size, jnp.float16)
     tx = factory(1e-3, **options)
-    _, finite = run(tx, lambda i: g, 40_000, params)
-    assert finite.all()
+    assert_finite(run(tx, constant(size, 40_000, 8))[0])
 
 
 @every_family
 def test_float16_noise(factory):
-    params = jnp.ones(64, jnp.float16)
-
-    def gradient(i):
-        return jax.random.normal(jax.random.key(i), (64,), jnp.float16) * 1e4
-
-    _, finite = run(factory(1e-3), gradient, 500, params)
-    assert finite.all()
-
-
-def noise(dtype):
-    return lambda i: jax.random.normal(jax.random.key(i), (256,)).astype(dtype)
+    gradients = noise(500, (64,), jnp.float16) * 1e4
+    assert_finite(run(factory(1e-3), gradients)[0])
 
 
 def mean_nu(tx, dtype):
-    state, _ = run(tx, noise(dtype), 5000, jnp.zeros(256, dtype))
+    _, state = run(tx, noise(5000, (256,), dtype))
     return float(jnp.mean(optax.tree.get(state, "nu").astype(jnp.float32)))
 
 
@@ -69,18 +62,9 @@ def test_stalled_average_of_optax():
 
 def means(tx):
     """Returns the means of mu², nu and |update| after 5,000 steps of noise."""
-    params = jnp.zeros((4, 256))
-
-    def step(state, i):
-        g = jax.random.normal(jax.random.key(i), params.shape) * 1e-2
-        updates, state = tx.update(g, state, params)
-        return state, jnp.abs(updates).mean()
-
-    state, sizes = jax.jit(
-        lambda: jax.lax.scan(step, tx.init(params), jnp.arange(5000))
-    )()
+    updates, state = jax.jit(lambda g: run(tx, g))(1e-2 * noise(5000, (4, 256)))
     mu, nu = (optax.tree.get(state, key).astype(jnp.float32) for key in ("mu", "nu"))
-    return np.array([jnp.mean(mu**2), jnp.mean(nu), sizes[-1]])
+    return np.array([jnp.mean(mu**2), jnp.mean(nu), jnp.abs(updates[-1]).mean()])
 
 
 @pytest.mark.slow
@@ -98,29 +82,16 @@ def test_bfloat16_moments_do_not_stall(factory, dtypes, options):
 @pytest.mark.parametrize("exponent", range(-30, 16, 5))
 @pytest.mark.parametrize("options", [{}, {"rectify": True}, {"amsgrad": True}])
 def test_float32_from_1e_minus_30_to_1e15(factory, exponent, options):
-    params = jnp.ones(32)
-
-    def gradient(i):
-        return 10.0**exponent * jax.random.normal(jax.random.key(i), (32,))
-
-    state, finite = run(factory(1e-3, **options), gradient, 60, params)
-    assert finite.all()
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+    assert_finite(run(factory(1e-3, **options), 10.0**exponent * noise(60, (32,))))
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 50])
 @pytest.mark.parametrize("xi", [0.0, 1e-20])
 def test_projection_between_extremes(k, xi):
     # One gradient of every size after another: the quotients are at their worst.
-    sizes = 10.0 ** np.array([15, -30, 10, -20, 0, -30, 15, -10, 5, -25], np.float32)
-
-    def gradient(i):
-        g = jax.random.normal(jax.random.key(i), (32,))
-        return g * jnp.asarray(sizes, jnp.float32)[i % 10]
-
-    state, finite = run(ao.aida(1e-3, k=k, xi=xi), gradient, 60, jnp.ones(32))
-    assert finite.all()
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state))
+    exponents = [15, -30, 10, -20, 0, -30, 15, -10, 5, -25]
+    sizes = np.tile(10.0 ** np.array(exponents, np.float32), 6)[:, None]
+    assert_finite(run(ao.aida(1e-3, k=k, xi=xi), sizes * noise(60, (32,))))
 
 
 @pytest.mark.parametrize("given", ["bfloat16", jnp.float16, np.dtype("float32")])
@@ -143,8 +114,7 @@ def test_float16_moments_saturate():
 
 def test_the_transformation_alone_keeps_float16_finite():
     # Without a learning rate behind it, at its ceiling of 316 times the gradient.
-    params = jnp.ones(4, jnp.float16)
     tx = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
-    _, finite = run(tx, lambda i: jnp.full(4, 6e4, jnp.float16), 40_000, params)
-    assert finite.all()
-    assert tx.update(params, tx.init(params))[0].dtype == jnp.float16
+    updates, _ = run(tx, constant(6e4, 40_000, 4))
+    assert_finite(updates)
+    assert updates.dtype == jnp.float16
