@@ -51,6 +51,7 @@ print("waits" if re.search(r"= lt \\w+ -1.0", jaxpr) else "does not wait")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("devices", "expected"), [(1, "waits"), (2, "does not wait")])
 def test_order(devices, expected):
     flags = f"--xla_force_host_platform_device_count={devices}"

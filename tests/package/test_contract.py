@@ -9,12 +9,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import adabelief_optax as ao
 from tests.helpers import assert_close, float64, gradient, params_like, train
-from tests.package.methods import EXACT, FAMILY, METHODS
+from tests.package.methods import EXACT, FAMILY, METHODS, every
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
-every_method = pytest.mark.parametrize("factory", METHODS.values(), ids=list(METHODS))
-every_exact_method = pytest.mark.parametrize("factory", EXACT.values(), ids=list(EXACT))
-every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=list(FAMILY))
+every_method, every_exact_method, every_family = map(every, (METHODS, EXACT, FAMILY))
 LOW = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
 HIGH = [jnp.float64, jnp.complex128]
 
@@ -133,6 +131,7 @@ def test_donation(factory):
     assert_close(train(tx, params, update=update), train(tx, params), tolerance=1e-4)
 
 
+@pytest.mark.slow
 @every_exact_method
 def test_vmap_over_learning_rate_and_decay_rates(factory):
     params, g = params_like(), gradient(params_like())
@@ -152,6 +151,7 @@ def test_vmap_over_learning_rate_and_decay_rates(factory):
         assert_close(one, two_steps(*values[:, i].tolist()), tolerance=1e-3)
 
 
+@pytest.mark.slow
 @every_method
 @pytest.mark.parametrize("scale", [0.0, 1.0])
 def test_finite_gradients_through_the_update(factory, scale):
@@ -224,6 +224,7 @@ def test_state_allocates_nothing_for_options_that_are_off(factory):
     assert arrays["adabelief-amsgrad"] == 4
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize(
     "wrap",

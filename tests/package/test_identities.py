@@ -127,7 +127,9 @@ def test_projection_scales_the_residual_by_a_power_of_the_cosine(x64, k):
     np.testing.assert_allclose(square, cosine ** (2 * k) * (g2 - m) ** 2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 7, 8, 9, 30])
+@pytest.mark.parametrize(
+    "k", [0, 2, 9, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 7, 8, 30))]
+)
 def test_traced_k_is_static_k(x64, k):
     gradients = grads()
 
@@ -137,6 +139,7 @@ def test_traced_k_is_static_k(x64, k):
     assert_close(jax.jit(updates)(k), updates(k), 1e-12)
 
 
+@pytest.mark.slow
 def test_vmap_over_k():
     gradients = grads(10)
     ks = [0, 1, 2, 5]
@@ -146,6 +149,7 @@ def test_vmap_over_k():
         assert_close(one, run(ao.aida(0.1, k=k), gradients)[0], 1e-4)
 
 
+@pytest.mark.slow
 def test_derivative_by_xi_is_that_of_the_unrolled_loop(x64):
     gradients = grads(3)
 

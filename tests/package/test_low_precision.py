@@ -8,7 +8,9 @@ import pytest
 
 import adabelief_optax as ao
 from tests.helpers import run
-from tests.package.methods import FAMILY
+from tests.package.methods import FAMILY, every
+
+pytestmark = pytest.mark.slow
 
 
 def noise(steps, shape, dtype=jnp.float32):
@@ -24,7 +26,7 @@ def assert_finite(*trees):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(trees))
 
 
-every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=list(FAMILY))
+every_family = every(FAMILY)
 
 
 @every_family
@@ -47,7 +49,6 @@ def mean_nu(tx, dtype):
     return float(jnp.mean(optax.tree.get(state, "nu").astype(jnp.float32)))
 
 
-@pytest.mark.slow
 @every_family
 def test_nu_after_5000_steps_of_bfloat16_noise(factory):
     low, high = (mean_nu(factory(1e-3), d) for d in (jnp.bfloat16, jnp.float32))
@@ -67,7 +68,6 @@ def means(tx):
     return np.array([jnp.mean(mu**2), jnp.mean(nu), jnp.abs(updates[-1]).mean()])
 
 
-@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("dtypes", [("bfloat16",) * 2, ("float32", "bfloat16")])
 @pytest.mark.parametrize("options", [{}, {"stacked_axes": 1}])

@@ -13,6 +13,8 @@ from flax import nnx
 import adabelief_optax as ao
 from tests.helpers import assert_close
 
+pytestmark = pytest.mark.slow
+
 LAYERS, WIDTH, STEPS = 3, 4, 20
 # The stepsizes are bounded by √((1−b2)/eps_root), and with them what 20 steps make of
 # a rounding.

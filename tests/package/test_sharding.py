@@ -17,7 +17,10 @@ from tests.helpers import assert_close, gradient
 from tests.package.methods import FAMILY
 
 # A bfloat16 or per-layer state takes the buffer of no gradient.
-pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usable")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*donated buffers were not usable"),
+]
 
 SPECS = {
     "alone": {

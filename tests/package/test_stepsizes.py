@@ -17,6 +17,8 @@ import adabelief_optax as ao
 from tests.helpers import assert_close, gradient, params_like, train
 from tests.package.methods import FAMILY
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = dict(b2=0.99, eps=1e-4, eps_root=1e-6)
 GIVEN = dict(b2=0.99, eps=1e-4)
 

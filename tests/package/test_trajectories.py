@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
 import adabelief_optax as ao
 from tests.helpers import assert_close, walk
+from tests.package.methods import every
 from tests.package.ranger import ranger_adabelief
 
 DATA = Path(__file__).parent / "data"
@@ -54,10 +54,13 @@ def optimizer(case):
             return ao.ladabelief(**common)
 
 
-OURS = [c for c in CASES if not c["family"].startswith("ranger")]
+OURS = {c["name"]: c for c in CASES if not c["family"].startswith("ranger")}
+# The others are left out by `make test-fast`.
+KEPT = "adabelief-default-eps adabelief-rectified aida-default ladam-decay-coupled"
+every_case = every(OURS, KEPT.split(), argument="case")
 
 
-@pytest.mark.parametrize("case", OURS, ids=lambda c: c["name"])
+@every_case
 def test_published_code(case, x64):
     _, params, states = walk(
         optimizer(case), read(case, "grads"), read(case, "params0")
