@@ -229,17 +229,6 @@ def test_coupled_decay_is_a_larger_gradient(x64):
     assert_close(decayed, run(ao.aida(0.1), larger, p)[0], 1e-9)
 
 
-def test_mask_of_weight_decay():
-    p = {k: jnp.ones(s) for k, s in SHAPES.items()}
-    zero = optax.tree.zeros_like(p)
-    mask = {"kernel": True, "bias": False, "gain": False}
-    for given in (mask, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)):
-        tx = ao.aida(0.1, weight_decay=0.1, weight_decay_mask=given)
-        updates, _ = tx.update(zero, tx.init(p), p)
-        assert np.all(updates["kernel"] != 0)
-        assert np.all(updates["bias"] == 0) and updates["gain"] == 0
-
-
 def steps_decay(curvature, eps, learning_rate=1e-3):
     """Whether steps on λx²/2 have died out after 200,000 of them."""
     tx = ao.adabelief(learning_rate, eps=eps, eps_root=eps)
