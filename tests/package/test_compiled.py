@@ -126,9 +126,12 @@ def test_the_count_of_copies_can_fail():
     assert copies(optax.adabelief(0.1)) == 4  # one a leaf, for that reason
 
 
+def small(tx):
+    return compiled_step(tx, leaves(48, (8,)))
+
+
 def instructions(tx):
-    text = compiled_step(tx, leaves(48, 8))
-    return len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", text, re.MULTILINE))
+    return len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", small(tx), re.MULTILINE))
 
 
 def test_small_layers_are_projected_together():
@@ -139,3 +142,7 @@ def test_small_layers_are_projected_together():
     two, five = (instructions(ao.aida(0.1, k=k)) for k in (2, 5))
     assert two < 1.9 * instructions(optax.adam(0.1))
     assert five < 1.3 * two
+
+
+def test_the_three_sums_of_a_small_layer_are_one_reduction():
+    assert len(re.findall(r" reduce\(", small(ao.aida(0.1)))) == 48
