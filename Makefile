@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make notebooks | make docs.
+# make demo | make test | make test-fast | make lint | make notebooks | make docs.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -8,13 +8,17 @@ CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint notebooks docs traffic-tpu traffic-gpu lock clean
+.PHONY: demo test test-fast lint notebooks docs traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
+
+# Under a minute on two cores: the package alone, and of its tests the quick ones.
+test-fast: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" tests/package $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

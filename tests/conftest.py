@@ -1,6 +1,5 @@
 """Eight CPU devices, strict ranks, and float64 only where a test asks for it."""
 
-import contextlib
 import os
 
 os.environ["XLA_FLAGS"] = (
@@ -10,20 +9,12 @@ os.environ["XLA_FLAGS"] = (
 import jax
 import pytest
 
+from tests.helpers import float64
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling is what most tests do. This leaves out LLVM's optimizations, not XLA's: what
 # tests read in a compiled program is the same.
 jax.config.update("jax_disable_most_optimizations", True)
-
-
-@contextlib.contextmanager
-def float64():
-    """Enables float64."""
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", False)
 
 
 @pytest.fixture

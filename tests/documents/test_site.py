@@ -3,13 +3,11 @@
 import importlib.util
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 
 import adabelief_optax as ao
-
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT
 
 
 def test_every_public_name_is_on_the_api_page():

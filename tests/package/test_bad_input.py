@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.methods import FAMILY
+from tests.package.methods import FAMILY, every
 
 TRANSFORMATIONS = {
     "scale_by_belief": ao.scale_by_belief,
@@ -19,10 +19,8 @@ TRANSFORMATIONS = {
         for name, factory in FAMILY.items()
     },
 }
-every_one = pytest.mark.parametrize(
-    "factory", TRANSFORMATIONS.values(), ids=list(TRANSFORMATIONS)
-)
-every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=list(FAMILY))
+every_one = every(TRANSFORMATIONS, TRANSFORMATIONS)
+every_family = every(FAMILY)
 
 
 @every_one

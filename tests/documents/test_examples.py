@@ -2,14 +2,12 @@
 
 import os
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-ROOT = Path(__file__).parent.parent
+from tests.helpers import ROOT, python
+
 EXAMPLES = {
     "flax_nnx": "inner/kernel",
     "flax_linen": "params/inner/kernel",
@@ -17,25 +15,18 @@ EXAMPLES = {
 }
 
 
-def run(name, directory, steps):
-    script, paths = ROOT / "examples" / f"{name}.py", [str(ROOT)]
-    if "PYTHONPATH" in os.environ:
-        paths.append(os.environ["PYTHONPATH"])
-    arguments = f"--directory {directory} --steps {steps}".split()
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script), *arguments],
-        env={
-            **os.environ,
-            "XLA_FLAGS": "",
-            "PYTHONPATH": os.pathsep.join(paths),
-            # Compiling takes most of the time, and the later runs need it no more.
-            "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "cache"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+def trained(name, directory, steps):
+    """Returns what the example prints."""
+    options = ["--directory", directory, "--steps", steps]
+    done = python(
+        "-W",
+        "error",
+        ROOT / "examples" / f"{name}.py",
+        *options,
+        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        # Compiling takes most of the time, and the later runs need it no more.
+        JAX_COMPILATION_CACHE_DIR=str(directory.parent / "cache"),
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -60,7 +51,7 @@ def read(directory):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "kernel"), EXAMPLES.items(), ids=list(EXAMPLES))
 def test_example(name, kernel, tmp_path):
-    output = run(name, tmp_path / "whole", 100)
+    output = trained(name, tmp_path / "whole", 100)
     assert "resumed" not in output
     assert float(output.split("test accuracy ")[1]) > 0.8
     whole = read(tmp_path / "whole")
@@ -71,6 +62,6 @@ def test_example(name, kernel, tmp_path):
         assert all(0 < x < 400 for x in whole[tag].values())
     assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
 
-    assert "resumed" not in run(name, tmp_path / "parts", 50)
-    assert "resumed at step 50" in run(name, tmp_path / "parts", 100)
+    assert "resumed" not in trained(name, tmp_path / "parts", 50)
+    assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
     assert read(tmp_path / "parts") == whole

@@ -2,6 +2,8 @@
 
 import functools
 
+import pytest
+
 import adabelief_optax as ao
 
 SWITCHES = {
@@ -45,3 +47,16 @@ METHODS = {
         for name, factory in FAMILY.items()
     },
 }
+
+
+def every(methods, kept=FAMILY, argument="factory"):
+    """Parametrizes a test by name; `make test-fast` takes none but the kept ones."""
+    return pytest.mark.parametrize(
+        argument,
+        [
+            pytest.param(
+                method, id=name, marks=() if name in kept else pytest.mark.slow
+            )
+            for name, method in methods.items()
+        ],
+    )

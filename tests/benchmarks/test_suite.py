@@ -21,9 +21,13 @@ from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 from benchmarks.suite.tasks import BUDGETS, Budget, Task, best, complete
 from benchmarks.suite.trials import CALLS, Trial, train_together
-from tests.test_benchmarks import run
+from tests.helpers import python
 
 QUADRATIC = problems()["quadratic"]
+
+
+def run(*arguments):
+    return python("-m", "benchmarks", *arguments)
 
 
 class Bar:

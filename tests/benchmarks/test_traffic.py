@@ -1,10 +1,7 @@
 """Are the bytes that kernels move read rightly from XLA's text?"""
 
 import json
-import subprocess
-import sys
 from importlib.util import find_spec
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +11,7 @@ from jax.sharding import SingleDeviceSharding
 
 from benchmarks.speed import hlo, traffic
 from benchmarks.speed.cases import CASES, TIMED, least_bytes
+from tests.helpers import python
 
 # 4 x 8 = 32 entries. Two kernels over the array, as for Aida; the second reads the new
 # average through a bitcast, and a copy of the gradient that was brought on the chip.
@@ -166,15 +164,8 @@ def test_a_row_that_is_not_counted_says_why():
 )
 def test_without_the_compiler_one_line_says_what_to_install(platform, plugin, tmp_path):
     path = tmp_path / "traffic.json"
-    command = [sys.executable, "-m", "benchmarks", "traffic", "--platform", platform]
-    done = subprocess.run(
-        [*command, "--smoke", "--optimizers", "aida", "--json", str(path)],
-        cwd=Path(__file__).parent.parent,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    options = ["--smoke", "--optimizers", "aida", "--json", path]
+    done = python("-m", "benchmarks", "traffic", "--platform", platform, *options)
     try:
         present = find_spec(plugin) is not None
     except ModuleNotFoundError:

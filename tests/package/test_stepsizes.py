@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import adabelief_optax as ao
-from tests.methods import FAMILY
-from tests.test_contract import assert_close, gradient, params_like, train
+from tests.helpers import assert_close, gradient, params_like, train
+from tests.package.methods import FAMILY
+
+pytestmark = pytest.mark.slow
 
 OPTIONS = dict(b2=0.99, eps=1e-4, eps_root=1e-6)
 GIVEN = dict(b2=0.99, eps=1e-4)
@@ -179,7 +181,7 @@ def test_wrappers(wrap, name):
         wrap(factory), params_like(), update=jax.jit(wrap(factory).update)
     )
     assert_close(
-        ao.stepsizes(wrapped, **GIVEN), ao.stepsizes(plain, **GIVEN), rtol=1e-4
+        ao.stepsizes(wrapped, **GIVEN), ao.stepsizes(plain, **GIVEN), tolerance=1e-4
     )
 
 
@@ -214,7 +216,7 @@ def test_the_defaults_are_those_of_the_optimizers():
     for factory in (*FAMILY.values(), optax.adabelief):
         _, state = train(factory(1e-2), params_like())
         expected = by_formula(belief_state(state), b2=0.999, eps=0.0)
-        assert_close(ao.stepsizes(state), expected, rtol=1e-4)
+        assert_close(ao.stepsizes(state), expected, tolerance=1e-4)
 
 
 def test_parameters_that_belong_to_others():
@@ -360,7 +362,7 @@ def test_odd_trees():
 def test_float64(x64):
     _, state = train(ao.adabelief(1e-2, **OPTIONS), params_like(jnp.float64))
     sizes = ao.stepsizes(state, **GIVEN)
-    assert_close(sizes, by_formula(belief_state(state)), rtol=1e-12)
+    assert_close(sizes, by_formula(belief_state(state)), tolerance=1e-12)
     statistics = ao.stepsize_statistics(sizes)
     assert {x.dtype for x in statistics.values()} == {jnp.dtype(jnp.float64)}
 

@@ -24,6 +24,7 @@ import adabelief_optax as ao
 from benchmarks.__main__ import main
 from benchmarks.hosts import command, program
 from benchmarks.hosts.checkpoint import by_path
+from tests.helpers import ROOT
 
 SMALL = "train --width 8 --depth 2 --batch-size 32 --save-every 6 --steps".split()
 STEPS = 60
@@ -42,7 +43,7 @@ def started(*commands, devices=1):
             processes.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "benchmarks", *command],
-                    cwd=Path(__file__).parent.parent,
+                    cwd=ROOT,
                     env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -58,7 +59,7 @@ def started(*commands, devices=1):
             process.communicate()
 
 
-def run(*commands, devices=1):
+def run_to_end(*commands, devices=1):
     """Runs processes to their end, which must be a good one."""
     with started(*commands, devices=devices) as processes:
         for process in processes:
@@ -155,7 +156,7 @@ def uninterrupted(tmp_path_factory):
     """Returns the folder of a run of one process with two devices, and its result."""
     directory = tmp_path_factory.mktemp("uninterrupted")
     out = ["--directory", str(directory), "--out", str(directory / "final.npz")]
-    run([*SMALL, str(STEPS), *out], devices=2)
+    run_to_end([*SMALL, str(STEPS), *out], devices=2)
     out = dict(np.load(directory / "final.npz"))
     (directory / "final.npz").unlink()
     return directory, out
@@ -165,7 +166,7 @@ def uninterrupted(tmp_path_factory):
 def test_two_processes_are_one(tmp_path, uninterrupted):
     directory, final = uninterrupted
     two = ["--directory", str(tmp_path / "2"), "--out", str(tmp_path / "2.npz")]
-    run(*as_two(*SMALL, str(STEPS), *two))
+    run_to_end(*as_two(*SMALL, str(STEPS), *two))
     assert_equal(dict(np.load(tmp_path / "2.npz")), final)
     assert_equal(arrays(tmp_path / "2"), arrays(directory))
 
@@ -186,7 +187,7 @@ def test_killed_again_and_again(tmp_path, uninterrupted):
         kill_while_saving(tmp_path, processes)
     with started(*as_two(*command)) as processes:
         kill_after(24, processes)
-    run(command, devices=2)
+    run_to_end(command, devices=2)
     assert_equal(arrays(tmp_path), arrays(uninterrupted[0]))
     assert not unfinished(tmp_path)
 
@@ -197,14 +198,14 @@ def test_from_eight_devices_to_one_and_two(tmp_path):
         rest = ["--optimizer", "ladabelief", "--directory", str(tmp_path / name)]
         return [*SMALL, str(steps), *rest]
 
-    run(command(12, "one"), devices=8)
+    run_to_end(command(12, "one"), devices=8)
     written = arrays(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
-    run([*command(12, "two"), "--out", str(tmp_path / "12.npz")], devices=2)
+    run_to_end([*command(12, "two"), "--out", str(tmp_path / "12.npz")], devices=2)
     for path, x in np.load(tmp_path / "12.npz").items():
         np.testing.assert_array_equal(x, written[f"params/{path}"])
-    run(command(32, "one"))
-    run(command(32, "two"), devices=2)
+    run_to_end(command(32, "one"))
+    run_to_end(command(32, "two"), devices=2)
     run_here(command(32, "never"))  # changed the number of devices
     for name in ("one", "two"):
         assert_near(arrays(tmp_path / name), arrays(tmp_path / "never"))

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
+from tests.helpers import assert_close, run
 
 SHAPES = {"kernel": (5, 3), "bias": (4,), "gain": ()}
 
@@ -15,29 +16,6 @@ def grads(steps=30, seed=0, **kwargs):
     rng = np.random.default_rng(seed)
     trees = [{k: rng.normal(size=s) for k, s in SHAPES.items()} for _ in range(steps)]
     return jax.tree.map(lambda *x: jnp.asarray(np.stack(x), **kwargs), *trees)
-
-
-def run(tx, gradients, params=None):
-    """Returns the updates of all steps and the last state."""
-    if params is None:
-        params = jax.tree.map(lambda g: jnp.zeros_like(g[0]), gradients)
-
-    def step(state, g):
-        updates, state = tx.update(g, state, params)
-        return state, updates
-
-    state, updates = jax.lax.scan(step, tx.init(params), gradients)
-    return updates, state
-
-
-def assert_close(a, b, rtol):
-    jax.tree.map(
-        lambda x, y: np.testing.assert_allclose(
-            x, y, rtol=rtol, atol=rtol * np.abs(y).max()
-        ),
-        a,
-        b,
-    )
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
@@ -149,7 +127,9 @@ def test_projection_scales_the_residual_by_a_power_of_the_cosine(x64, k):
     np.testing.assert_allclose(square, cosine ** (2 * k) * (g2 - m) ** 2, rtol=1e-9)
 
 
-@pytest.mark.parametrize("k", [0, 1, 2, 7, 8, 9, 30])
+@pytest.mark.parametrize(
+    "k", [0, 2, 9, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 7, 8, 30))]
+)
 def test_traced_k_is_static_k(x64, k):
     gradients = grads()
 
@@ -159,6 +139,7 @@ def test_traced_k_is_static_k(x64, k):
     assert_close(jax.jit(updates)(k), updates(k), 1e-12)
 
 
+@pytest.mark.slow
 def test_vmap_over_k():
     gradients = grads(10)
     ks = [0, 1, 2, 5]
@@ -168,6 +149,7 @@ def test_vmap_over_k():
         assert_close(one, run(ao.aida(0.1, k=k), gradients)[0], 1e-4)
 
 
+@pytest.mark.slow
 def test_derivative_by_xi_is_that_of_the_unrolled_loop(x64):
     gradients = grads(3)
 
@@ -245,17 +227,6 @@ def test_coupled_decay_is_a_larger_gradient(x64):
     decayed, _ = run(ao.aida(0.1, weight_decay=0.3, decay="coupled"), gradients, p)
     larger = jax.tree.map(lambda g, p: g + 0.3 * p[None], gradients, p)
     assert_close(decayed, run(ao.aida(0.1), larger, p)[0], 1e-9)
-
-
-def test_mask_of_weight_decay():
-    p = {k: jnp.ones(s) for k, s in SHAPES.items()}
-    zero = optax.tree.zeros_like(p)
-    mask = {"kernel": True, "bias": False, "gain": False}
-    for given in (mask, lambda params: jax.tree.map(lambda x: x.ndim > 1, params)):
-        tx = ao.aida(0.1, weight_decay=0.1, weight_decay_mask=given)
-        updates, _ = tx.update(zero, tx.init(p), p)
-        assert np.all(updates["kernel"] != 0)
-        assert np.all(updates["bias"] == 0) and updates["gain"] == 0
 
 
 def steps_decay(curvature, eps, learning_rate=1e-3):

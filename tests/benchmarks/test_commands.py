@@ -1,29 +1,24 @@
 """Do the commands of the README run, and refuse what they do not know?"""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments],
-        cwd=Path(__file__).parent.parent,
-        env={**os.environ, "XLA_FLAGS": ""},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+from tests.helpers import python
 
 
 @pytest.mark.slow
 def test_demo(tmp_path):
-    done = run("demo", "--smoke", "--optimizers", "adam,aida", "--out", str(tmp_path))
+    done = python(
+        "-m",
+        "benchmarks",
+        "demo",
+        "--smoke",
+        "--optimizers",
+        "adam,aida",
+        "--out",
+        str(tmp_path),
+    )
     assert done.returncode == 0, done.stderr
     assert "Aida" in done.stdout and "±" in done.stdout
     assert "warn" not in done.stderr.lower()
@@ -34,7 +29,7 @@ def test_demo(tmp_path):
 @pytest.mark.slow
 def test_step_time(tmp_path):
     path = tmp_path / "times.json"
-    done = run("step-time", "--smoke", "--json", str(path))
+    done = python("-m", "benchmarks", "step-time", "--smoke", "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert "optax.adam" in done.stdout and "aida" in done.stdout
     assert json.loads(path.read_text())
@@ -55,6 +50,6 @@ def test_step_time(tmp_path):
     ],
 )
 def test_wrong_options_say_what_is_allowed(arguments, allowed):
-    done = run(*arguments)
+    done = python("-m", "benchmarks", *arguments)
     assert done.returncode == 2
     assert allowed in done.stderr

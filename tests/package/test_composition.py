@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.test_contract import assert_close, gradient, params_like, train
+from tests.helpers import assert_close, gradient, params_like, train
 
 NEEDS = "scale_by_belief"
 
@@ -31,15 +31,16 @@ def test_aida_is_a_plain_chain():
     assert_close(train(chain, params_like())[0], train(named, params_like())[0])
 
 
-@pytest.mark.parametrize("where", [0, 1])
-def test_the_mark_touches_no_numbers(where):
-    links = [ao.layerwise_projection(), belief()]
-    links.insert(where, optax.clip_by_global_norm(0.5))  # before or after the mark
-    plain = optax.chain(
-        optax.clip_by_global_norm(0.5), ao.layerwise_projection(), belief()
-    )
-    actual, _ = train(optax.chain(*links), params_like())
-    assert_close(actual, train(plain, params_like())[0])
+def test_a_mark_touches_no_numbers():
+    clip, mark = optax.clip_by_global_norm(0.5), ao.layerwise_projection()
+    behind = optax.chain(mark, clip, belief())
+    before = optax.chain(clip, mark, belief())
+    assert_close(train(behind, params_like())[0], train(before, params_like())[0])
+    unclipped = optax.chain(mark, belief())
+    with pytest.raises(AssertionError, match="Not equal"):
+        assert_close(
+            train(behind, params_like())[0], train(unclipped, params_like())[0]
+        )
 
 
 @pytest.mark.parametrize("as_function", [False, True])
@@ -87,6 +88,43 @@ def test_partition_chooses_the_rule_of_each_layer(as_function):
         for k, tx in alone.items():
             expected[k], states[k] = tx.update(g[k], states[k], params[k])
     assert_close(updates, expected)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"a": {"k": 1}, "b": {"k": 5}},
+        {"a": {"xi": 1e-20}, "b": {"xi": 0.5}},
+        {"a": {"k": 1, "xi": 0.5}, "b": {"k": 1, "xi": 0.1}},
+    ],
+    ids=str,
+)
+def test_equal_layers_follow_their_own_rules(rules, jit):
+    # Small layers are computed together, which must not mix up their numbers.
+    layer = params_like()["kernel"]
+    params = {"a0": layer, "b0": layer, "a1": layer, "b1": layer}
+    marks = {name: ao.layerwise_projection(**rule) for name, rule in rules.items()}
+    together = optax.chain(
+        optax.partition(marks, {name: name[0] for name in params}), belief()
+    )
+    g = [gradient(layer, seed) for seed in range(3)]
+
+    def updates_of(tx, params):
+        state, update = tx.init(params), jax.jit(tx.update) if jit else tx.update
+        for x in g:
+            same = jax.tree.map(lambda _, x=x: x, params)
+            updates, state = update(same, state, params)
+        return updates
+
+    alone = {
+        name: updates_of(optax.chain(mark, belief()), layer)
+        for name, mark in marks.items()
+    }
+    expected = {name: alone[name[0]] for name in params}
+    assert_close(updates_of(together, params), expected)
+    with pytest.raises(AssertionError, match="Not equal"):
+        assert_close(alone["a"], alone["b"])
 
 
 def test_optimizers_of_each_partition():
@@ -236,7 +274,7 @@ def test_a_stack_of_layers_is_its_layers(name, options):
         stacked_updates, stacked_state = stacked_tx.update(
             stack(g), stacked_state, stack(apart)
         )
-    assert_close(stacked_updates, stack(updates), rtol=1e-4)
+    assert_close(stacked_updates, stack(updates), tolerance=1e-4)
 
 
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
@@ -248,7 +286,7 @@ def test_stacked_axes_inside_inject_hyperparams(name):
     assert_close(
         train(injected, params, update=jax.jit(injected.update))[0],
         train(tx, params)[0],
-        rtol=1e-4,
+        tolerance=1e-4,
     )
 
 
@@ -266,4 +304,4 @@ def test_a_layer_spread_over_a_mapped_axis(name):
     spread = jax.vmap(lambda p, g: two_steps(spread_tx, p, g), axis_name="i")
     parts = [x.reshape(2, 2, 3) for x in (whole, *g)]
     actual = spread(parts[0], parts[1:]).reshape(4, 3)
-    assert_close(actual, two_steps(tx, whole, g), rtol=1e-4)
+    assert_close(actual, two_steps(tx, whole, g), tolerance=1e-4)

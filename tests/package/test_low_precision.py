@@ -1,0 +1,108 @@
+"""Is training in float16 and bfloat16 safe, and float32 at its extremes?"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adabelief_optax as ao
+from tests.helpers import run
+from tests.package.methods import FAMILY, every
+
+pytestmark = pytest.mark.slow
+
+
+def noise(steps, shape, dtype=jnp.float32):
+    """Returns standard normal gradients."""
+    return jax.random.normal(jax.random.key(0), (steps, *shape)).astype(dtype)
+
+
+def constant(value, steps, size):
+    return jnp.full((steps, size), value, jnp.float16)
+
+
+def assert_finite(*trees):
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(trees))
+
+
+every_family = every(FAMILY)
+
+
+@every_family
+@pytest.mark.parametrize("size", [0.0, 1e-7, 1.0, 6e4])
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"rectify": True}])
+def test_constant_float16_gradients(factory, size, options):
+    # With 6e4, e vanishes in time and the step itself passes 65504.
+    tx = factory(1e-3, **options)
+    assert_finite(run(tx, constant(size, 40_000, 8))[0])
+
+
+@every_family
+def test_float16_noise(factory):
+    gradients = noise(500, (64,), jnp.float16) * 1e4
+    assert_finite(run(factory(1e-3), gradients)[0])
+
+
+def mean_nu(tx, dtype):
+    _, state = run(tx, noise(5000, (256,), dtype))
+    return float(jnp.mean(optax.tree.get(state, "nu").astype(jnp.float32)))
+
+
+@every_family
+def test_nu_after_5000_steps_of_bfloat16_noise(factory):
+    low, high = (mean_nu(factory(1e-3), d) for d in (jnp.bfloat16, jnp.float32))
+    assert low == pytest.approx(high, rel=0.01)
+
+
+def test_stalled_average_of_optax():
+    # What the default protects from: nu of bfloat16 parameters, rounded to nearest.
+    expected = mean_nu(ao.scale_by_belief(), jnp.float32)
+    assert mean_nu(optax.scale_by_belief(), jnp.bfloat16) > 1.8 * expected
+
+
+def means(tx):
+    """Returns the means of mu², nu and |update| after 5,000 steps of noise."""
+    updates, state = jax.jit(lambda g: run(tx, g))(1e-2 * noise(5000, (4, 256)))
+    mu, nu = (optax.tree.get(state, key).astype(jnp.float32) for key in ("mu", "nu"))
+    return np.array([jnp.mean(mu**2), jnp.mean(nu), jnp.abs(updates[-1]).mean()])
+
+
+@every_family
+@pytest.mark.parametrize("dtypes", [("bfloat16",) * 2, ("float32", "bfloat16")])
+@pytest.mark.parametrize("options", [{}, {"stacked_axes": 1}])
+def test_bfloat16_moments_do_not_stall(factory, dtypes, options):
+    if factory is ao.adabelief and options:
+        factory, options = ao.aida, {"k": 0}
+    low = factory(1e-3, mu_dtype=dtypes[0], nu_dtype=dtypes[1], **options)
+    np.testing.assert_allclose(means(low), means(factory(1e-3, **options)), rtol=0.02)
+
+
+@every_family
+@pytest.mark.parametrize("exponent", range(-30, 16, 5))
+@pytest.mark.parametrize("options", [{}, {"rectify": True}, {"amsgrad": True}])
+def test_float32_from_1e_minus_30_to_1e15(factory, exponent, options):
+    assert_finite(run(factory(1e-3, **options), 10.0**exponent * noise(60, (32,))))
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 50])
+@pytest.mark.parametrize("xi", [0.0, 1e-20])
+def test_projection_between_extremes(k, xi):
+    # One gradient of every size after another: the quotients are at their worst.
+    exponents = [15, -30, 10, -20, 0, -30, 15, -10, 5, -25]
+    sizes = np.tile(10.0 ** np.array(exponents, np.float32), 6)[:, None]
+    assert_finite(run(ao.aida(1e-3, k=k, xi=xi), sizes * noise(60, (32,))))
+
+
+def test_float16_moments_saturate():
+    tx = ao.scale_by_belief(mu_dtype="float16", nu_dtype="float16")
+    updates, state = tx.update(jnp.full(2, 1e6), tx.init(jnp.ones(2)))
+    assert np.isfinite(updates).all() and np.isfinite(state.nu).all()
+
+
+def test_the_transformation_alone_keeps_float16_finite():
+    # Without a learning rate behind it, at its ceiling of 316 times the gradient.
+    tx = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
+    updates, _ = run(tx, constant(6e4, 40_000, 4))
+    assert_finite(updates)
+    assert updates.dtype == jnp.float16

@@ -1,0 +1,132 @@
+"""Are names, signatures, defaults and docstrings those that users expect?"""
+
+import inspect
+import re
+
+import optax
+import pytest
+
+import adabelief_optax as ao
+
+
+def test_all_is_the_public_names():
+    public = {n for n in vars(ao) if not n.startswith("_")}
+    assert sorted(ao.__all__) == sorted(public)
+    assert len(set(ao.__all__)) == len(ao.__all__)
+
+
+@pytest.mark.parametrize("name", ["adabelief", "aida", "ladam", "ladabelief"])
+def test_positional_order_is_that_of_optax(name):
+    ours = inspect.signature(getattr(ao, name)).parameters
+    theirs = inspect.signature(optax.adabelief).parameters
+    positional = [
+        n
+        for n, p in theirs.items()
+        if p.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    ]
+    assert list(ours)[: len(positional)] == positional
+    assert ours["learning_rate"].annotation == optax.ScalarOrSchedule
+    assert ours["weight_decay"].annotation == optax.ScalarOrSchedule
+    keyword_only = inspect.Parameter.KEYWORD_ONLY
+    assert all(
+        ours[n].kind is keyword_only
+        for n in ("decay", "amsgrad", "mu_dtype", "rectify")
+    )
+
+
+def test_defaults():
+    def defaults(f, *names):
+        return [inspect.signature(f).parameters[n].default for n in names]
+
+    names = ("b1", "b2", "eps", "eps_root", "rectify", "decay", "degenerate_to_sgd")
+    # adabelief-pytorch 0.2.1 and Optax, but for rectify, where they differ.
+    assert defaults(ao.adabelief, *names) == [
+        0.9,
+        0.999,
+        1e-16,
+        1e-16,
+        False,
+        "decoupled",
+        True,
+    ]
+    # The authors' Aida, but for decay, which is coupled there.
+    for f in (ao.aida, ao.ladam, ao.ladabelief):
+        assert defaults(f, *names) == [
+            0.9,
+            0.999,
+            0.0,
+            1e-8,
+            False,
+            "decoupled",
+            True,
+        ]
+        assert defaults(f, "stacked_axes") == [0]
+    assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
+
+
+# The authors' table, row by row: eps is their only one, in and outside of the root.
+RECOMMENDED = {
+    "cifar": dict(
+        learning_rate=1e-3, b1=0.9, eps=1e-8, weight_decay=5e-4, decay="coupled"
+    ),
+    "imagenet": dict(
+        learning_rate=1e-3, b1=0.9, eps=1e-8, weight_decay=1e-2, decay="decoupled"
+    ),
+    "object_detection": dict(
+        learning_rate=1e-4, b1=0.9, eps=1e-8, weight_decay=1e-4, decay="coupled"
+    ),
+    "lstm_1_layer": dict(
+        learning_rate=1e-3, b1=0.9, eps=1e-16, weight_decay=1.2e-6, decay="coupled"
+    ),
+    "lstm_2_or_3_layers": dict(
+        learning_rate=1e-2, b1=0.9, eps=1e-12, weight_decay=1.2e-6, decay="coupled"
+    ),
+    "small_gan": dict(learning_rate=2e-4, b1=0.5, eps=1e-12, weight_decay=0.0),
+    "sn_gan": dict(
+        learning_rate=2e-4, b1=0.5, eps=1e-16, weight_decay=0.0, rectify=True
+    ),
+    "transformer": dict(
+        learning_rate=5e-4,
+        b1=0.9,
+        eps=1e-16,
+        weight_decay=1e-4,
+        decay="decoupled",
+        rectify=True,
+    ),
+    "rl_rainbow": dict(
+        learning_rate=1e-4, b1=0.9, eps=1e-10, weight_decay=0.0, rectify=True
+    ),
+    "rl_halfcheetah": dict(
+        learning_rate=1e-3, b1=0.9, eps=1e-12, weight_decay=0.0, rectify=True
+    ),
+}
+
+
+def test_recommended():
+    actual = {task: dict(row) for task, row in ao.RECOMMENDED.items()}
+    expected = {
+        task: {**row, "b2": 0.999, "eps_root": row["eps"]}
+        for task, row in RECOMMENDED.items()
+    }
+    assert actual == expected
+    for row in ao.RECOMMENDED.values():
+        ao.adabelief(**row)
+
+
+def test_recommended_cannot_be_changed():
+    with pytest.raises(TypeError):
+        ao.RECOMMENDED["cifar"] = {}
+    with pytest.raises(TypeError):
+        ao.RECOMMENDED["cifar"]["b1"] = 0.5
+
+
+FUNCTIONS = dict(inspect.getmembers(ao, inspect.isfunction))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_docstrings_name_what_a_user_needs(function):
+    doc = inspect.getdoc(function)
+    for section in ("Returns:", "Example:", "References:", "arXiv"):
+        assert section in doc
+    for argument in inspect.signature(function).parameters:
+        assert re.search(rf"^ +{argument}: ", doc, re.MULTILINE), argument
