@@ -6,6 +6,7 @@ from adabelief_optax._optimizers import adabelief, aida, ladabelief, ladam
 from adabelief_optax._recommended import RECOMMENDED
 from adabelief_optax._state import ScaleByBeliefAmsgradState, ScaleByBeliefState
 from adabelief_optax._stepsizes import stepsize_statistics, stepsizes
+from adabelief_optax._version import __version__ as __version__
 
 __all__ = [
     "RECOMMENDED",
