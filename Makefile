@@ -1,14 +1,18 @@
-# make demo | make test | make test-fast | make lint | make notebooks | make docs.
+# make demo | make test | make test-fast | make lint | make notebooks | make docs |
+# make dist.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
 PYTHON ?= python3
 VENV ?= .venv
-CONSTRAINTS ?= constraints.txt
+# All packages with their versions; pip refuses a file whose hash is not listed there.
+REQUIREMENTS ?= --require-hashes --requirement constraints.txt
 BIN = $(VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast lint notebooks docs traffic-tpu traffic-gpu lock clean
+.PHONY: demo test test-fast test-floors lint notebooks docs dist environment
+.PHONY: traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -20,19 +24,32 @@ test: $(INSTALLED)
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" tests/package $(ARGS)
 
+# The tests on the lowest versions that pyproject.toml allows.
+test-floors:
+	mkdir -p .venv-floors
+	$(PYTHON) .ci/floors.py > .venv-floors/requirements.txt
+	$(MAKE) test VENV=.venv-floors \
+	  REQUIREMENTS="--requirement .venv-floors/requirements.txt"
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # Runs them again, and keeps what they show.
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py $(ARGS)
 
 # The site, from README.md, the docstrings, the notebooks and the benchmarks.
-docs: .venv-docs/.installed
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
-	.venv-docs/bin/python docs/check_links.py site
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/check_links.py site
+
+# The wheel and the sdist of a release, in dist/.
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
 
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
@@ -40,29 +57,32 @@ PLATFORM_tpu = tpu
 PLATFORM_gpu = cuda
 PACKAGES_tpu = . "jax[tpu]"
 PACKAGES_gpu = . "jax[cuda13]"
-PACKAGES_docs = ".[docs]"
-OTHERS = .venv-tpu/.installed .venv-gpu/.installed .venv-docs/.installed
+OTHERS = .venv-tpu/.installed .venv-gpu/.installed
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
 
-$(OTHERS): .venv-%/.installed: pyproject.toml $(CONSTRAINTS)
+# The versions of constraints.txt without the hashes: XLA's compilers are not in it.
+$(OTHERS): .venv-%/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --editable $(PACKAGES_$*) --constraint $(CONSTRAINTS)
+	grep '^[a-z]' constraints.txt | tr -d '\\' > .venv-$*/constraints.txt
+	.venv-$*/bin/python $(PIP_INSTALL) \
+	  --editable $(PACKAGES_$*) --constraint .venv-$*/constraints.txt
 	touch $@
 
-$(INSTALLED): pyproject.toml $(CONSTRAINTS)
+environment: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --editable ".[test,lint]" --constraint $(CONSTRAINTS)
+	$(BIN)/python $(PIP_INSTALL) $(REQUIREMENTS)
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	touch $@
 
 # The newest versions for every Python that the package supports.
 lock:
 	uv pip compile --universal --python-version 3.11 pyproject.toml --upgrade \
-	  --extra test --extra lint --extra docs --no-emit-index-url --no-header --no-annotate \
-	  --output-file constraints.txt
+	  --extra test --extra lint --extra docs --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate --output-file constraints.txt
 
 clean:
-	rm -rf .venv* demo-output smoke-output site
+	rm -rf .venv* demo-output dist smoke-output site

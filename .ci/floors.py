@@ -1,15 +1,18 @@
-"""Prints the lowest versions that pyproject.toml allows, as constraints for pip."""
+"""Prints what the tests need, as requirements for pip, at the lowest versions allowed.
 
-import re
+JAX and what builds on it have their lowest version, and all else its newest.
+"""
+
+import itertools
 import tomllib
 from pathlib import Path
 
+ON_JAX = ("chex>", "equinox>", "flax>", "jax>", "optax>", "orbax-checkpoint>")
+
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-extras = project["optional-dependencies"]
-extra = dict.fromkeys(extras["benchmarks"] + extras["examples"])
-on_jax = [r for r in extra if r.startswith(("equinox", "flax", "orbax"))]
-for requirement in project["dependencies"] + on_jax:
-    name, version = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement).groups()
-    print(f"{name}=={version}")
-    if name == "jax":
-        print(f"jaxlib=={version}")
+extras = project["optional-dependencies"].values()
+for requirement in sorted({*itertools.chain(project["dependencies"], *extras)}):
+    if requirement.startswith(ON_JAX):
+        print(requirement.replace(">=", "=="))
+    elif not requirement.startswith(project["name"]):
+        print(requirement)

@@ -15,6 +15,7 @@ from adabelief_optax._transforms import (
     stochastic_rounding,
     weigh_prediction,
 )
+from adabelief_optax._version import __version__ as __version__
 
 __all__ = [
     "RECOMMENDED",

@@ -33,7 +33,7 @@ def on_config(config: MkDocsConfig) -> None:
     config.nav = [{"Home": "README.md"}, {"API": "api.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
     config.nav += [{"Benchmarks": p} for p in [found("benchmarks/*.md")] if p]
-    config.nav += [{"Changelog": "CHANGELOG.md"}]
+    config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
@@ -41,6 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
     for pattern in (
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
         "benchmarks/*.md",
         "**/figures/*/*.png",
     ):
