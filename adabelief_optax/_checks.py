@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import chex
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -236,3 +237,52 @@ def check_gradients(gradients: Any, mu: Any) -> None:
                 f"gradient '{leaf_name(path)}' has dtype {g_dtype}, its average "
                 f"{m_dtype}"
             )
+
+
+def check_fields(state: Any, *, amsgrad: bool) -> None:
+    """Raises unless the state has the fields of a belief state."""
+    if not all(hasattr(state, name) for name in ("count", "mu", "nu")):
+        raise ValueError(
+            "the optimizer's state must be what init() returned, got a "
+            f"{type(state).__name__}: restore a checkpoint into the structure of "
+            "init(params), which jax.eval_shape(tx.init, params) gives"
+        )
+    if hasattr(state, "nu_max") != amsgrad:
+        raise ValueError(
+            f"amsgrad={amsgrad}, but this state was created with amsgrad="
+            f"{not amsgrad}: call init() of the optimizer with amsgrad={amsgrad}"
+        )
+
+
+def check_moments(
+    field: str,
+    moments: Any,
+    gradients: Any,
+    shapes: list[tuple[int, ...]],
+    dtypes: list[frozenset[Any]],
+) -> None:
+    """Raises unless the leaves of a field of the state are what this optimizer makes.
+
+    Args:
+        field: its name.
+        moments: its tree.
+        gradients: a tree with as many leaves, for their names.
+        shapes: the shape of each leaf.
+        dtypes: the dtypes that are possible for each leaf.
+    """
+    leaves, wrong = jax.tree.leaves(moments), ""
+    if len(leaves) != len(shapes):
+        wrong = f"{field} must have {len(shapes)} leaves, got {len(leaves)}"
+    for i, (x, shape, allowed) in enumerate(zip(leaves, shapes, dtypes, strict=False)):
+        if not wrong and (jnp.shape(x) != shape or jnp.result_type(x) not in allowed):
+            path, _ = jax.tree_util.tree_leaves_with_path(gradients)[i]
+            names = " or ".join(sorted(str(jnp.dtype(dtype)) for dtype in allowed))
+            wrong = (
+                f"{field} of leaf '{leaf_name(path)}' must have shape {shape} and "
+                f"dtype {names}, got {jnp.shape(x)} and {jnp.result_type(x)}"
+            )
+    if wrong:
+        raise ValueError(
+            f"the state does not belong to this optimizer: {wrong}; call init() of "
+            "this optimizer with these parameters"
+        )

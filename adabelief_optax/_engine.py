@@ -45,7 +45,12 @@ from adabelief_optax._reduction import Layers, layers_of, spread
 from adabelief_optax._residual import Rule, layer_sums, residual, scales
 from adabelief_optax._rounding import store_moments
 from adabelief_optax._settings import Settings
-from adabelief_optax._states import BeliefState, check_state, new_state, tree_of_layers
+from adabelief_optax._states import (
+    BeliefState,
+    layers_of_state,
+    new_state,
+    tree_of_layers,
+)
 from adabelief_optax._xla import again_after, leaf_by_leaf
 
 Arrays = list[jax.Array]
@@ -101,9 +106,8 @@ def update_fn(
     """Returns the updates of one step, and the state after it."""
     del extra_args
     gradients, rules = unmark(updates)
-    layers = layers_of(gradients, settings.stacked_axes, settings.axis_name)
-    check_state(state, gradients, layers, settings)
-    t = optax.safe_increment(state.count)
+    layers = layers_of_state(state, gradients, settings)
+    t = jnp.asarray(optax.safe_increment(state.count))
     g = list(map(widen, jax.tree.leaves(gradients)))
     mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
 

@@ -69,7 +69,9 @@ def _is_marked(x: Any) -> bool:
 def unmark(updates: optax.Updates) -> tuple[optax.Updates, list[Rule]]:
     """Splits updates into the plain gradients and the rule of each leaf."""
     nodes, treedef = jax.tree.flatten(updates, is_leaf=_is_marked)
-    gradients = treedef.unflatten(x.gradient if _is_marked(x) else x for x in nodes)
+    gradients = jax.tree.unflatten(
+        treedef, (x.gradient if _is_marked(x) else x for x in nodes)
+    )
     rules = [
         rule
         for x in nodes
@@ -108,6 +110,6 @@ def mark(
             MarkedGradient(g, change(rule, of_leaf))
             for g, rule, of_leaf in zip(leaves, rules, layers(gradients), strict=True)
         )
-        return treedef.unflatten(marked), state
+        return jax.tree.unflatten(treedef, marked), state
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
+from adabelief_optax._checks import is_traced
 from adabelief_optax._settings import Settings
 
 
@@ -72,16 +72,16 @@ def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
     """
     treedef: Any = jax.tree.structure(gradients)
     like = params if jax.tree.structure(params) == treedef else gradients
-    return treedef.unflatten(map(store, u, jax.tree.leaves(like)))
+    return jax.tree.unflatten(treedef, map(store, u, jax.tree.leaves(like)))
 
 
-def ema(b: chex.Numeric, x: jax.Array, average: jax.Array) -> jax.Array:
+def ema(b: float | jax.Array, x: jax.Array, average: jax.Array) -> jax.Array:
     """Returns m = b·m + (1−b)·x."""
     return b * widen(average) + (1 - b) * x
 
 
 def second_moment(
-    b2: chex.Numeric, eps_root: chex.Numeric, square: jax.Array, s: jax.Array
+    b2: float | jax.Array, eps_root: float | jax.Array, square: jax.Array, s: jax.Array
 ) -> jax.Array:
     """Returns s = b2·s + (1−b2)·S(|e|²) + eps_root."""
     # The parentheses matter. Were `+ eps_root` the last operation, one of a
@@ -90,7 +90,7 @@ def second_moment(
     return b2 * widen(s) + ((1 - b2) * square + eps_root)
 
 
-def bias(b: chex.Numeric, count: jax.Array) -> jax.Array:
+def bias(b: float | jax.Array, count: jax.Array) -> jax.Array:
     """Returns 1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
     # An exponent that is a known integer would be compiled into the program, anew
     # at every step that runs outside jit.
@@ -108,7 +108,7 @@ def numerators(
     c1 = bias(b1, t)
     if not settings.nesterov:
         return [correct(x, c1) for x in m]
-    c1_next = bias(b1, optax.safe_increment(t))
+    c1_next = bias(b1, jnp.asarray(optax.safe_increment(t)))
     return [
         ema(b1, correct(x, c1), correct(average, c1_next))
         for x, average in zip(g, m, strict=True)
@@ -133,7 +133,7 @@ def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
 
 def zeros_like(p: Any, dtype: Any) -> jax.Array:
     """Returns zeros of p's shape and sharding."""
-    if not isinstance(p, jax.core.Tracer):
+    if not is_traced(p):
         return jnp.zeros_like(p, dtype=dtype)
     # Inside jit zeros would be a constant, which XLA is free to keep whole on every
     # device. What is computed entry by entry from p is sharded as p is.

@@ -40,7 +40,7 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
     """
     sums = _finite(sums)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
-    scales = None
+    scales: jax.Array | None = None
     for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
         if isinstance(k, int | np.integer) and k <= _UNROLLED_ROUNDS:
@@ -107,9 +107,10 @@ def _rounds(
     b: jax.Array,
 ) -> jax.Array:
     squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
-    return jax.lax.fori_loop(
+    scales: jax.Array = jax.lax.fori_loop(
         0, k, lambda _, x: _one_round(xi, squares, inner, x), jnp.stack([a, b])
     )
+    return scales
 
 
 # Compiled once, outside jit too, and for every k.

@@ -16,7 +16,6 @@ the threshold is ρₜ ≥ 5; for β₂ ≤ 2/3 it is never reached.
 
 import math
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -25,7 +24,9 @@ from adabelief_optax._moments import bias
 _THRESHOLD = 5.0
 
 
-def rectification(b2: chex.Numeric, count: jax.Array) -> tuple[jax.Array, jax.Array]:
+def rectification(
+    b2: float | jax.Array, count: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Returns rₜ, and whether ρₜ is large enough for it to be used."""
     # y = −log β₂, of a known β₂ in double precision: near 1 float32 has few digits
     # of 1 − β₂ left.
@@ -60,7 +61,7 @@ def _q(x: jax.Array) -> jax.Array:
 def rectified(
     u: list[jax.Array],
     m_hat: list[jax.Array],
-    b2: chex.Numeric,
+    b2: float | jax.Array,
     count: jax.Array,
     degenerate_to_sgd: bool,
 ) -> list[jax.Array]:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -28,10 +27,12 @@ class Layers(NamedTuple):
         axes: positions of the axes that index layers, or their number, counted from
             the front, as a traced array.
         axis_name: the mapped axes over which a layer is split, if any.
+        number: a traced array that must turn out to be the number of axes.
     """
 
     axes: Any = ()
     axis_name: AxisName = None
+    number: Any = None
 
     def summed(self, ndim: int) -> tuple[int, ...]:
         """Returns the positions of the other axes."""
@@ -91,6 +92,8 @@ def layer_mean(x: jax.Array, layers: Layers) -> jax.Array:
         names = split_over(x, layers.axis_name)
         size = size * jax.lax.psum(1, names) if names else size
     total = jnp.minimum(layer_sum(x, layers), float(jnp.finfo(x.dtype).max))
+    if layers.number is not None:
+        total = jnp.where(layers.number == len(layers.axes), total, jnp.nan)
     # The size may also be traced, or symbolic, as in an export for any batch.
     return total / (max(size, 1) if isinstance(size, int) else jnp.maximum(size, 1))
 
@@ -116,6 +119,16 @@ class Reduction(NamedTuple):
     P: Callable[[jax.Array, Layers], jax.Array]
     shape: Callable[[tuple[int, ...], Layers], tuple[int, ...]]
 
+    def known(self, layers: Layers, s: jax.Array) -> Layers:
+        """Returns the layers with axes that are known, if their number is traced.
+
+        The shape of s then tells their number. If it is not the traced one, the
+        layer's mean is NaN.
+        """
+        if self.shape is identity or not is_traced(layers.axes):
+            return layers
+        return Layers(tuple(range(s.ndim)), layers.axis_name, layers.axes)
+
 
 def identity(x: Any, layers: Layers) -> Any:
     """Returns x."""
@@ -136,9 +149,9 @@ def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
     """
     if is_traced(layers.axes):
         raise ValueError(
-            "stacked_axes is traced, but the shape of nu depends on it: give a "
-            "frozenset of positions, such as frozenset({0}), or name it in static_args "
-            "of optax.inject_hyperparams"
+            "stacked_axes must not be traced in init(), because the shape of nu "
+            "depends on it: give a frozenset of positions, such as frozenset({0}), or "
+            "name it in static_args of optax.inject_hyperparams"
         )
     return layers.shape(shape)
 
@@ -148,9 +161,7 @@ PRE = Reduction(layer_mean, identity, one_a_layer)
 POST = Reduction(identity, harmonic_mean, identity)
 
 
-def layers_of(
-    tree: chex.ArrayTree, stacked_axes: Any, axis_name: AxisName = None
-) -> list[Layers]:
+def layers_of(tree: Any, stacked_axes: Any, axis_name: AxisName = None) -> list[Layers]:
     """Returns where the layers of each leaf are.
 
     Raises:

@@ -109,7 +109,8 @@ def _scales_of(
         (None if n is not None else k, xi)
         for n, (k, xi) in zip(known, rounds, strict=True)
     ]
-    return _fused_scales(sums, traced, known)
+    pairs: list[tuple[jax.Array, jax.Array]] = _fused_scales(sums, traced, known)
+    return pairs
 
 
 def _stacked_scales(

@@ -40,10 +40,11 @@ def store_moments(
 
     def stored(field: str, new: list[jax.Array], others: list[Any]) -> Any:
         old, treedef = jax.tree.flatten(getattr(state, field))
-        return treedef.unflatten(
+        moments = [
             store_moment(x, o, other, t)
             for x, o, other in zip(new, old, others, strict=True)
-        )
+        ]
+        return jax.tree.unflatten(treedef, moments)
 
     new = {"mu": stored("mu", m, of_mu), "nu": stored("nu", s, of_nu)}
     if hasattr(state, "nu_max"):
@@ -58,7 +59,8 @@ def store_moment(
     """Returns x in the dtype of `old`, rounded stochastically below 32 bits."""
     if jnp.finfo(old.dtype).bits >= 32:
         return store(x, old)
-    return _rounded_moment(x, old, other, t)
+    rounded: jax.Array = _rounded_moment(x, old, other, t)
+    return rounded
 
 
 @one_call
@@ -75,7 +77,8 @@ def rounded_update(
     dtype: Any = jnp.result_type(p)
     if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits != 16:
         return u
-    return _difference(count, seed, jnp.asarray(u), jnp.asarray(p))
+    to_y: jax.Array = _difference(count, seed, jnp.asarray(u), jnp.asarray(p))
+    return to_y
 
 
 @one_call

@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import chex
-
 from adabelief_optax._checks import (
     AxisName,
     check_axis_name,
@@ -18,10 +16,10 @@ from adabelief_optax._reduction import Reduction
 class Settings(NamedTuple):
     """The arguments of `scale_by_layerwise_belief`, with the reduction they choose."""
 
-    b1: chex.Numeric
-    b2: chex.Numeric
-    eps: chex.Numeric
-    eps_root: chex.Numeric
+    b1: Any
+    b2: Any
+    eps: Any
+    eps_root: Any
     reduction: Reduction
     stacked_axes: Any
     axis_name: AxisName

@@ -4,18 +4,24 @@ Without AMSGrad the state is `optax.ScaleByBeliefState` itself, so that code and
 checkpoints made for `optax.adabelief` fit. With AMSGrad it has one more field.
 """
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import check_gradients, leaf_name
+from adabelief_optax._checks import (
+    check_fields,
+    check_gradients,
+    check_moments,
+    leaf_name,
+)
 from adabelief_optax._moments import mu_dtype_of, nu_dtype_of
-from adabelief_optax._reduction import Layers
+from adabelief_optax._reduction import Layers, layers_of
 from adabelief_optax._settings import Settings
 
 
@@ -36,7 +42,7 @@ class ScaleByBeliefAmsgradState(NamedTuple):
     nu_max: optax.Updates
 
 
-BeliefState = optax.ScaleByBeliefState | ScaleByBeliefAmsgradState
+BeliefState: TypeAlias = optax.ScaleByBeliefState | ScaleByBeliefAmsgradState
 
 
 def new_state(
@@ -56,72 +62,41 @@ def tree_of_layers(
     return jax.tree.unflatten(jax.tree.structure(params), leaves)
 
 
-def check_state(
-    state: Any, gradients: Any, layers: list[Layers], settings: Settings
-) -> None:
-    """Raises unless state and gradients are those of this optimizer.
+def layers_of_state(state: Any, gradients: Any, settings: Settings) -> list[Layers]:
+    """Returns the layers of each leaf, once state and gradients are checked.
 
     Raises:
         ValueError: for a state of another optimizer, naming its field and leaf.
         AssertionError: for gradients that do not fit the averages in the state.
     """
-    if not all(hasattr(state, name) for name in ("count", "mu", "nu")):
-        raise ValueError(
-            "the optimizer's state must be what init() returned, got a "
-            f"{type(state).__name__}: restore a checkpoint into the structure of "
-            "init(params), which jax.eval_shape(tx.init, params) gives"
-        )
-    if hasattr(state, "nu_max") != settings.amsgrad:
-        raise ValueError(
-            f"amsgrad={settings.amsgrad}, but this state was created with "
-            f"amsgrad={not settings.amsgrad}: call init() of the optimizer with "
-            f"amsgrad={settings.amsgrad}"
-        )
+    check_fields(state, amsgrad=settings.amsgrad)
     check_gradients(gradients, state.mu)
-    # The state does not say what the parameters were, of which the gradients may be
-    # in another dtype.
-    mu_dtypes = {mu_dtype_of(d, settings.mu_dtype) for d in _PARAMETERS}
-    nu_dtypes = {nu_dtype_of(d, settings.nu_dtype) for d in _PARAMETERS}
-    shapes = [jnp.shape(g) for g in jax.tree.leaves(gradients)]
-    reduced = map(settings.reduction.shape, shapes, layers)
-    expected = {"mu": (shapes, mu_dtypes), "nu": (list(reduced), nu_dtypes)}
+    leaves, nu = jax.tree.leaves(gradients), jax.tree.leaves(state.nu)
+    layers = layers_of(gradients, settings.stacked_axes, settings.axis_name)
+    if len(nu) == len(layers):
+        layers = list(map(settings.reduction.known, layers, nu))
+    shapes = [jnp.shape(g) for g in leaves]
+    reduced = list(map(settings.reduction.shape, shapes, layers))
+    dtypes = [jnp.result_type(g) for g in leaves]
+    mu_dtypes = [_possible(mu_dtype_of, d, settings.mu_dtype) for d in dtypes]
+    nu_dtypes = [_possible(nu_dtype_of, d, settings.nu_dtype) for d in dtypes]
+    check_moments("mu", state.mu, gradients, shapes, mu_dtypes)
+    check_moments("nu", state.nu, gradients, reduced, nu_dtypes)
     if settings.amsgrad:
-        expected["nu_max"] = expected["nu"]
-    for field, (field_shapes, dtypes) in expected.items():
-        _check_field(field, getattr(state, field), gradients, field_shapes, dtypes)
+        check_moments("nu_max", state.nu_max, gradients, reduced, nu_dtypes)
+    return layers
 
 
-_PARAMETERS = (jnp.bfloat16, jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
+@functools.cache
+def _possible(dtype_of: Callable[..., Any], dtype: Any, asked: Any) -> frozenset[Any]:
+    """Returns the dtypes that a moment can have, for a gradient of a dtype.
 
-
-def _check_field(
-    field: str,
-    moments: Any,
-    gradients: Any,
-    shapes: list[tuple[int, ...]],
-    dtypes: set[Any],
-) -> None:
-    leaves = jax.tree.leaves(moments)
-    found = [(jnp.shape(x), jnp.result_type(x)) for x in leaves]
-    if len(found) == len(shapes) and all(
-        shape == expected and dtype in dtypes
-        for (shape, dtype), expected in zip(found, shapes, strict=True)
-    ):
-        return
-    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(gradients)]
-    for path, (shape, dtype), expected in zip(paths, found, shapes, strict=False):
-        if shape != expected or dtype not in dtypes:
-            allowed = " or ".join(sorted(str(jnp.dtype(d)) for d in dtypes))
-            raise ValueError(
-                f"the state does not belong to this optimizer: {field} of leaf "
-                f"'{leaf_name(path)}' must have shape {expected} and dtype {allowed}, "
-                f"got {shape} and {dtype}; call init() of this optimizer with these "
-                "parameters"
-            )
-    raise ValueError(
-        f"the state does not belong to this optimizer: {field} must have {len(shapes)} "
-        f"leaves, got {len(found)}; call init() of this optimizer with these parameters"
-    )
+    The state does not say what the parameters were, of which the gradients may be in
+    another dtype. Where no dtype is asked for, Optax takes that of the parameter.
+    """
+    parameters = (jnp.bfloat16, jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
+    own = frozenset(dtype_of(jnp.dtype(d), asked) for d in parameters)
+    return own | {dtype} if asked is None else own
 
 
 _BELIEF = (optax.ScaleByBeliefState, ScaleByBeliefAmsgradState)

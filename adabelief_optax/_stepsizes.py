@@ -185,7 +185,7 @@ def _first(*choices: Any) -> Any:
     return next(x for x in choices if x is not None)
 
 
-def _stepsizes_of(state: Any, b2: chex.Numeric, eps: chex.Numeric) -> Any:
+def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
     check_rates(0.0, b2, eps, 0.0)  # the other two are in the moments
     t = jnp.asarray(state.count)
     if t.ndim:

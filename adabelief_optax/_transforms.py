@@ -532,7 +532,7 @@ def stochastic_rounding(
                 "stochastic_rounding needs the parameters: call "
                 "update(gradients, state, params)"
             )
-        t = optax.safe_increment(state.count)
+        t = jnp.asarray(optax.safe_increment(state.count))
         # Neighbouring seeds are then far apart, beyond any count of steps.
         far_apart = jnp.asarray(seed, jnp.uint32) * jnp.uint32(0x9E3779B9)
         rounded = partial(rounded_update, t, far_apart)

@@ -64,7 +64,8 @@ def _decay_link(
         **extra_args: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
         if params is not None:
-            return link.update(updates, state, params, **extra_args)
+            updates, state = link.update(updates, state, params, **extra_args)
+            return updates, state
         if is_traced(weight_decay):
             # Its value is not known yet, so the updates themselves must say it.
             missing = jnp.where(weight_decay == 0, 0.0, jnp.nan)

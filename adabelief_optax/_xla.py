@@ -125,16 +125,17 @@ def again_after(
         return average(g, old + zero.astype(old.dtype))
 
     def barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
-        return jax.lax.optimization_barrier((old, sums))[0]
+        waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
+        return waiting
 
     def no_barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
         del sums
         return old
 
-    old = jax.lax.platform_dependent(
+    waiting = jax.lax.platform_dependent(
         old, sums, cuda=barrier, rocm=barrier, default=no_barrier
     )
-    return average(g, old)
+    return average(g, waiting)
 
 
 def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
@@ -147,14 +148,16 @@ def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
     if on_a_mesh or not varying(s) <= varying(m):
         return m
     entry = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
-    return m + _zero_after(entry, ("cpu",)).astype(m.dtype)
+    later: jax.Array = m + _zero_after(entry, ("cpu",)).astype(m.dtype)
+    return later
 
 
 def _one_cpu_device() -> bool:
     # From the configuration, because to ask JAX for its devices starts a backend,
     # after which `jax.distributed.initialize` refuses to work.
+    config: Any = jax.config  # JAX does not declare all of its options
     return (
-        jax.config.jax_num_cpu_devices <= 1
+        config.jax_num_cpu_devices <= 1
         and "xla_force_host_platform_device_count"
         not in os.environ.get("XLA_FLAGS", "")
         and not jax.distributed.is_initialized()
