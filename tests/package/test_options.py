@@ -68,6 +68,7 @@ def test_mask_of_weight_decay(factory, mask, decay):
     assert np.all(updates["bias"] == 0) and updates["gain"] == 0
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize(
     "option",
