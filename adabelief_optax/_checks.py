@@ -4,6 +4,7 @@ What can be known is checked where it is given. The value of a traced array cann
 be known, so it passes.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -11,7 +12,6 @@ import chex
 import jax
 import jax.core
 import jax.numpy as jnp
-import numpy as np
 
 AxisName = str | tuple[str, ...] | None
 
@@ -47,12 +47,12 @@ def _check_number(
         refuse(name, allowed, value)
     if is_traced(value):
         return
-    # In NumPy: inside a trace JAX would trace a comparison of known arrays too.
-    number = np.asarray(value)
-    if not ok(number):
+    # As a Python number: inside a trace JAX would trace the comparison of an array,
+    # even of one whose value is known.
+    if not ok(float(value)):
         refuse(name, allowed, value)
     # A Python float is rounded before it meets an array: 1 − 1e-8 is 1 in float32.
-    rounded = number.astype(jnp.result_type(float))
+    rounded = jnp.result_type(float).type(value)
     if isinstance(value, float) and not ok(rounded):
         raise ValueError(
             f"{name} must be {allowed}, got {value!r}, which is {rounded} in "
@@ -61,7 +61,7 @@ def _check_number(
 
 
 def _is_non_negative(x: Any) -> Any:
-    return 0 <= x < np.inf
+    return 0 <= x < math.inf
 
 
 def check_non_negative(name: str, value: Any) -> None:

@@ -24,7 +24,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 # Up to here a static k is unrolled, which compiles and runs fastest.
 _UNROLLED_ROUNDS = 8
@@ -43,8 +42,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
     scales: jax.Array | None = None
     for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
-        if isinstance(k, int | np.integer) and k <= _UNROLLED_ROUNDS:
-            for _ in range(int(k)):
+        if isinstance(k, int) and k <= _UNROLLED_ROUNDS:
+            for _ in range(k):
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales

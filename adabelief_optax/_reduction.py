@@ -141,8 +141,8 @@ def harmonic_mean(v: jax.Array, layers: Layers) -> jax.Array:
     return 1 / layer_mean(1 / v, layers)
 
 
-def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
-    """Returns the shape of s where a layer has one number.
+def mean_square(x: jax.Array, layers: Layers) -> jax.Array:
+    """Returns the layer mean, in the shape of one number a layer.
 
     Raises:
         ValueError: for traced axes, on whose values no shape can depend.
@@ -153,11 +153,16 @@ def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
             "depends on it: give a frozenset of positions, such as frozenset({0}), or "
             "name it in static_args of optax.inject_hyperparams"
         )
+    return layer_mean(x, layers)
+
+
+def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
+    """Returns the shape of one number a layer."""
     return layers.shape(shape)
 
 
 ELEMENTWISE = Reduction(identity, identity, identity)
-PRE = Reduction(layer_mean, identity, one_a_layer)
+PRE = Reduction(mean_square, identity, one_a_layer)
 POST = Reduction(identity, harmonic_mean, identity)
 
 

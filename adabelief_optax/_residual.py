@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from adabelief_optax._checks import is_traced
 from adabelief_optax._moments import abs_sq
@@ -102,9 +101,7 @@ def _scales_of(
 ) -> list[tuple[jax.Array, jax.Array]]:
     """Returns (a, b) of leaves that are alike."""
     # Known k are part of the program, xi and traced k are not.
-    known = tuple(
-        int(k) if isinstance(k, int | np.integer) else None for k, _ in rounds
-    )
+    known = tuple(k if isinstance(k, int) else None for k, _ in rounds)
     traced = [
         (None if n is not None else k, xi)
         for n, (k, xi) in zip(known, rounds, strict=True)

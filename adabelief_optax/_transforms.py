@@ -17,6 +17,7 @@ from adabelief_optax._checks import (
     check_fraction,
     check_non_negative,
     check_stacked_axes,
+    is_traced,
 )
 from adabelief_optax._engine import init_fn, update_fn
 from adabelief_optax._marks import mark
@@ -316,6 +317,7 @@ def layerwise_projection(
     check_non_negative("xi", xi)
     check_stacked_axes(stacked_axes)
     check_axis_name(axis_name)
+    k = k if is_traced(k) else int(k)
 
     def project(rule: Rule, layers: Layers) -> Rule:
         if not rule.rounds and not rule.is_default:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from adabelief_optax._checks import check_choice, check_mask, check_schedule, is_traced
@@ -70,7 +69,7 @@ def _decay_link(
             # Its value is not known yet, so the updates themselves must say it.
             missing = jnp.where(weight_decay == 0, 0.0, jnp.nan)
             return jax.tree.map(lambda u: u + missing.astype(u.dtype), updates), state
-        if callable(weight_decay) or np.asarray(weight_decay) != 0:
+        if callable(weight_decay) or float(weight_decay) != 0:
             raise ValueError(
                 "weight_decay needs the parameters: call "
                 "update(gradients, state, params)"

@@ -59,7 +59,7 @@ def test_hyperparameters(factory, name, value, allowed):
 
 @pytest.mark.parametrize("name", ["learning_rate", "weight_decay"])
 @pytest.mark.parametrize(
-    "value", [-1e-3, float("nan"), float("inf"), "1e-3", None, jnp.ones(2), True]
+    "value", [-1e-3, float("nan"), float("inf"), "1e-3", [], jnp.ones(2), True]
 )
 @every_family
 def test_learning_rate_and_weight_decay(factory, name, value):

@@ -38,7 +38,7 @@ def test_dtypes_of_moments(factory, given, mu, nu):
         assert moment_dtypes(x) == [{jnp.dtype(mu)}, {jnp.dtype(nu)}, {jnp.dtype(nu)}]
 
 
-@pytest.mark.parametrize("given", ["bfloat16", jnp.float16, np.dtype("float32")])
+@pytest.mark.parametrize("given", ["bfloat16", jnp.bfloat16, np.dtype("float32")])
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_a_complex_average_stays_complex(given, amsgrad):
     params = {"real": jnp.ones(2, jnp.float32), "complex": jnp.ones(2, jnp.complex64)}
