@@ -75,7 +75,16 @@ def split_over(x: jax.Array, axis_name: AxisName) -> tuple[str, ...]:
 
 def varying(x: jax.Array) -> frozenset[str]:
     """Returns the mapped axes over which JAX knows that x varies."""
-    return getattr(jax.typeof(x), "vma", frozenset())
+    aval = jax.typeof(x)
+    # From JAX 0.7 on it knew them as `vma`, from 0.10 on as part of a larger type.
+    manual = getattr(aval, "manual_axis_type", None)
+    names: frozenset[str] = getattr(
+        manual or aval, "varying" if manual else "vma", _NONE
+    )
+    return names
+
+
+_NONE: frozenset[str] = frozenset()
 
 
 def layer_mean(x: jax.Array, layers: Layers) -> jax.Array:
