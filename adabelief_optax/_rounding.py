@@ -5,10 +5,10 @@ a thousandth at a time, which is less than half of the last bit: rounded to near
 it would never move again. So x is rounded up with the probability of how far up it
 is between its two neighbours. Then the expectation is x, and small changes add up.
 
-The random bits are a hash of the entry's old numbers and of the count of steps.
-So they need no key and no position in the array: the same state gives the same
-step, however the array is sharded, stacked with others or batched. Entries with
-equal numbers, of which a layer has few at any one time, round alike.
+The random bits of a moment are a hash of the entry's old moments, of its gradient and
+of the count of steps. So they need no key and no position in the array: the same state
+gives the same step, however the array is sharded, stacked with others or batched.
+Entries with equal numbers, of which a layer has few at any one time, round alike.
 """
 
 from typing import Any
@@ -27,11 +27,12 @@ def store_moments(
     m: list[jax.Array],
     s: list[jax.Array],
     d: list[jax.Array],
+    g: list[jax.Array],
     layers: list[Layers],
 ) -> Any:
     """Returns the state with new moments, in the dtypes of the old.
 
-    The other stored moment of an entry varies the random bits of each.
+    The other stored moment of an entry and its gradient vary the random bits of each.
     """
     mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
     pairs = list(zip(mu, nu, layers, strict=True))
@@ -41,8 +42,8 @@ def store_moments(
     def stored(field: str, new: list[jax.Array], others: list[Any]) -> Any:
         old, treedef = jax.tree.flatten(getattr(state, field))
         moments = [
-            store_moment(x, o, other, t)
-            for x, o, other in zip(new, old, others, strict=True)
+            store_moment(x, o, other, x_g if x_g.ndim == o.ndim else None, t)
+            for x, o, other, x_g in zip(new, old, others, g, strict=True)
         ]
         return jax.tree.unflatten(treedef, moments)
 
@@ -54,20 +55,30 @@ def store_moments(
 
 
 def store_moment(
-    x: jax.Array, old: jax.Array, other: jax.Array | None, t: jax.Array
+    x: jax.Array,
+    old: jax.Array,
+    other: jax.Array | None,
+    g: jax.Array | None,
+    t: jax.Array,
 ) -> jax.Array:
     """Returns x in the dtype of `old`, rounded stochastically below 32 bits."""
     if jnp.finfo(old.dtype).bits >= 32:
         return store(x, old)
-    rounded: jax.Array = _rounded_moment(x, old, other, t)
+    rounded: jax.Array = _rounded_moment(x, old, other, g, t)
     return rounded
 
 
 @one_call
 def _rounded_moment(
-    x: jax.Array, old: jax.Array, other: jax.Array | None, t: jax.Array
+    x: jax.Array,
+    old: jax.Array,
+    other: jax.Array | None,
+    g: jax.Array | None,
+    t: jax.Array,
 ) -> jax.Array:
-    return store(stochastic_round(x, old.dtype, random_bits(old, other, t)), old)
+    # At the first step the moments are all 0, and only the gradients differ.
+    salt = t.astype(jnp.uint32) ^ (0 if g is None else leading_bits(g) << 16)
+    return store(stochastic_round(x, old.dtype, random_bits(old, other, salt)), old)
 
 
 def rounded_update(
@@ -129,15 +140,16 @@ def stochastic_round(x: jax.Array, dtype: Any, bits: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(x), x + jax.lax.stop_gradient(y - x), x)
 
 
-def random_bits(x: jax.Array, other: jax.Array | None, count: jax.Array) -> jax.Array:
-    """Returns uint32 bits of x's shape: a hash of the arrays' bits and of a count."""
-    word = _leading_bits(x) << 16
+def random_bits(x: jax.Array, other: jax.Array | None, salt: jax.Array) -> jax.Array:
+    """Returns uint32 bits of x's shape: a hash of the arrays' bits and of the salt."""
+    word = leading_bits(x) << 16
     if other is not None:
-        word |= _leading_bits(other)
-    return _mix(word ^ _mix(count.astype(jnp.uint32)))
+        word |= leading_bits(other)
+    return _mix(word ^ _mix(salt))
 
 
-def _leading_bits(x: jax.Array) -> jax.Array:
+def leading_bits(x: jax.Array) -> jax.Array:
+    """Returns sign, exponent and seven digits of x, as the last bits of uint32."""
     x = jax.lax.stop_gradient(real(x)).astype(jnp.bfloat16)
     return jax.lax.bitcast_convert_type(x, jnp.uint16).astype(jnp.uint32)
 

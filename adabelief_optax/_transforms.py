@@ -69,7 +69,9 @@ def scale_by_belief(
     and empty arrays included, in float16 or more; None leaves and masked nodes
     pass through. All is computed in at least float32. The update has the
     parameter's dtype where `update` is given parameters, else the gradient's, and
-    is limited to ±65504 in float16. An Array may stand for any number.
+    is limited to ±65504 in float16. An Array may stand for any number. The squares
+    of gradients must be finite: in float32 gradients stay below 1.8e19, beyond which
+    s is infinite and the entry stands still for good.
 
     Args:
         b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g, and e and s
@@ -97,15 +99,16 @@ def scale_by_belief(
             float32. A complex parameter's m stays complex. In bfloat16 or float16
             it takes half the memory and is rounded stochastically: up with the
             probability of how far up it is between its two neighbours, so that
-            small changes add up. The random bits are a hash of the old moments
-            and of t. They need no key, and are the same however arrays are
+            small changes add up. The random bits are a hash of the old moments, of the
+            gradient and of t. They need no key, and are the same however arrays are
             sharded. Nothing is computed for it where the dtype has 32 bits. float16
             holds at most 65504, and in steps of 6e-8 below 6e-5.
         nu_dtype: dtype of s (and d), likewise, and real, but not float16, in which
             the squares of small gradients are 0. With both in bfloat16 the state
             takes 4 bytes a parameter. After 5,000 steps of stationary noise the means
             of m², s and |u| were within 0.2 % of float32's; a single entry of s
-            jitters by about 5 %.
+            jitters by about 5 %. With `amsgrad` d collects the upward jitter: its mean
+            was 2 % above float32's after 5,000 steps, 4 % after 20,000.
 
     Returns:
         An `optax.GradientTransformationExtraArgs` with the state of Optax's own,
@@ -183,7 +186,9 @@ def scale_by_layerwise_belief(
         uₜ = m̂ₜ · mean 1/(√d̂ₜ + ε)
 
     "pre" is the authors' published code. For "post" there is none; this is our
-    reading of the abstract's "averaging over the stepsizes of each layer".
+    reading of the abstract's "averaging over the stepsizes of each layer". A sum
+    of squares over a layer that is too large for its dtype counts as the largest
+    number, so that an average survives a spike of the gradient.
     Behind `ignore_prediction` it is LAdam, alone LAdaBelief.
 
     Args:

@@ -63,13 +63,13 @@ def test_hyperparameters(factory, name, value, allowed):
 )
 @every_family
 def test_learning_rate_and_weight_decay(factory, name, value):
-    with pytest.raises(ValueError, match=f"{name} must be .*got"):
+    with pytest.raises(ValueError, match=rf"^{name}\b"):
         factory(**{"learning_rate": 1e-3, name: value})
 
 
 @every_family
 def test_other_choices(factory):
-    with pytest.raises(ValueError, match=r"decay.*coupled.*'l2'"):
+    with pytest.raises(ValueError, match=r"decay.*'l2'"):
         factory(1e-3, decay="l2")
     with pytest.raises(ValueError, match=r"weight_decay_mask.*static_args"):
         factory(1e-3, weight_decay=0.1, weight_decay_mask=False)
@@ -87,18 +87,18 @@ def test_a_mask_function_inside_inject_hyperparams():
 @pytest.mark.parametrize("value", [-1, 1.5, "2", None, True, jnp.array(2.0)])
 def test_k(value):
     for factory in (ao.layerwise_projection, lambda k: ao.aida(1e-3, k=k)):
-        with pytest.raises(ValueError, match=r"k must be an integer >= 0, got"):
+        with pytest.raises(ValueError, match=r"^k\b.*integer >= 0"):
             factory(k=value)
 
 
 def test_traced_k_that_is_no_integer():
-    with pytest.raises(ValueError, match="k must be"):
+    with pytest.raises(ValueError, match=r"^k\b.*integer"):
         jax.jit(lambda k: ao.aida(1e-3, k=k).init(jnp.ones(2)))(2.0)
 
 
 @pytest.mark.parametrize("value", [-1e-20, float("inf"), "0"])
 def test_xi(value):
-    with pytest.raises(ValueError, match=r"xi must be.*>= 0"):
+    with pytest.raises(ValueError, match=r"^xi\b.*>= 0"):
         ao.layerwise_projection(xi=value)
 
 
@@ -107,7 +107,7 @@ def test_xi(value):
     [ao.ladam, ao.ladabelief, lambda lr, **k: ao.scale_by_layerwise_belief(**k)],
 )
 def test_processing(factory):
-    with pytest.raises(ValueError, match=r"processing must be.*pre.*post.*got 'mid'"):
+    with pytest.raises(ValueError, match=r"processing.*'mid'"):
         factory(1e-3, processing="mid")
 
 
@@ -127,7 +127,7 @@ def test_too_few_axes(processing):
         ao.aida(1e-3, stacked_axes=1),
         ao.ladam(1e-3, stacked_axes=1, processing=processing),
     ):
-        with pytest.raises(ValueError, match="stacked_axes is 1 for leaf 'layer/gain'"):
+        with pytest.raises(ValueError, match=r"stacked_axes.*'layer/gain'"):
             tx.update(params, tx.init(params), params)
 
 
@@ -206,14 +206,14 @@ def test_nodes_that_do_not_fit():
 def test_weight_decay_without_parameters(factory, decay, value):
     tx = factory(1e-3, weight_decay=value, decay=decay)
     state = tx.init(jnp.ones(2))
-    with pytest.raises(ValueError, match="weight_decay needs the parameters"):
+    with pytest.raises(ValueError, match=r"weight_decay.*param"):
         tx.update(jnp.ones(2), state)
 
 
 @every_family
 def test_amsgrad_with_a_state_made_without(factory):
     params = jnp.ones(2)
-    with pytest.raises(ValueError, match=r"amsgrad=True.*init"):
+    with pytest.raises(ValueError, match="amsgrad"):
         factory(1e-3, amsgrad=True).update(params, factory(1e-3).init(params), params)
 
 

@@ -265,10 +265,11 @@ def test_a_stack_of_layers_is_its_layers(name, options):
         return {"stack": jnp.stack(layers), "head": tree["head"]}
 
     state, stacked_state = tx.init(apart), stacked_tx.init(stack(apart))
+    update, stacked_update = jax.jit(tx.update), jax.jit(stacked_tx.update)
     for i in range(20):
         g = gradient(apart, i)
-        updates, state = tx.update(g, state, apart)
-        stacked_updates, stacked_state = stacked_tx.update(
+        updates, state = update(g, state, apart)
+        stacked_updates, stacked_state = stacked_update(
             stack(g), stacked_state, stack(apart)
         )
     assert_close(stacked_updates, stack(updates), tolerance=1e-4)

@@ -75,7 +75,11 @@ def test_schedule_is_constant(factory):
 
 
 @every_method
-@pytest.mark.parametrize("dtype", LOW + HIGH, ids=lambda d: jnp.dtype(d).name)
+@pytest.mark.parametrize(
+    "dtype",
+    [*LOW, *(pytest.param(d, marks=pytest.mark.slow) for d in HIGH)],
+    ids=lambda d: jnp.dtype(d).name,
+)
 def test_updates_have_the_gradient_dtype_and_the_state_never_changes(factory, dtype):
     with float64() if dtype in HIGH else np.errstate():
         tx, params = factory(1e-2), params_like(dtype)
@@ -279,13 +283,15 @@ def test_lookahead(factory):
 def test_accumulated_gradients_equal_their_mean(factory):
     tx, params = factory(1e-2), params_like()
     multi = optax.MultiSteps(factory(1e-2), every_k_schedule=2)
-    state = multi.init(params)
+    state, update = multi.init(params), jax.jit(multi.update)
     for i in range(2):
-        updates, state = multi.update(gradient(params, i), state, params)
+        updates, state = update(gradient(params, i), state, params)
     mean = jax.tree.map(
         lambda a, b: (a + b) / 2, gradient(params, 0), gradient(params, 1)
     )
-    assert_close(updates, tx.update(mean, tx.init(params), params)[0], tolerance=1e-4)
+    assert_close(
+        updates, jax.jit(tx.update)(mean, tx.init(params), params)[0], tolerance=1e-4
+    )
 
 
 def test_default_of_stacked_axes_is_zero():

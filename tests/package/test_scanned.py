@@ -224,8 +224,8 @@ def test_each_part_of_the_model_has_its_own_stack(factory):
 def test_a_leaf_with_too_few_axes_is_named(factory):
     params = {"blocks": jnp.ones((3, 4)), "head": {"bias": jnp.ones(4)}}
     tx = factory(0.1, stacked_axes=2)
-    with pytest.raises(ValueError, match="2 for leaf 'head/bias', which has only 1"):
+    with pytest.raises(ValueError, match=r"2.*'head/bias'.*1"):
         tx.update(params, tx.init(params), params)
     tx = factory(0.1, stacked_axes={"blocks": 1, "head": 2})
-    with pytest.raises(ValueError, match="2 for leaf 'head/bias', which has only 1"):
+    with pytest.raises(ValueError, match=r"2.*'head/bias'.*1"):
         tx.update(params, tx.init(params), params)

@@ -1,0 +1,61 @@
+"""Does a loop outside jit compile nothing after its first steps?"""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import adabelief_optax as ao
+from tests.package.methods import METHODS
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+
+
+@pytest.fixture
+def compiled():
+    """Returns a list that grows with every program that is compiled."""
+    events = []
+
+    def listen(event, duration, **kwargs):
+        del kwargs
+        if event == COMPILED:
+            events.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield events
+    events.append(None)  # nothing unregisters a listener in public
+    assert jax.jit(lambda x: x + 17)(1.0) == 18
+
+
+PARAMS = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
+
+LOOPS = {
+    **METHODS,
+    "aida-k9": lambda rate: ao.aida(rate, k=9),
+    "rounding": lambda rate: optax.chain(ao.adabelief(rate), ao.stochastic_rounding()),
+}
+
+
+@pytest.mark.parametrize("factory", LOOPS.values(), ids=LOOPS)
+def test_an_eager_loop_compiles_nothing(factory, compiled):
+    tx = factory(1e-2)
+    state = tx.init(PARAMS)
+
+    def step(state):
+        _, state = tx.update(PARAMS, state, PARAMS)
+        ao.stepsizes(state)
+        return state
+
+    for _ in range(3):
+        state = step(state)
+    before = len(compiled)
+    for _ in range(3):
+        state = step(state)
+    assert len(compiled) == before
+
+
+def test_the_listener_hears(compiled):
+    before = len(compiled)
+    jnp.ones(3)[:2] ** jnp.asarray(2.5)
+    jax.jit(lambda x: x * 3 + before)(jnp.ones(before + 7))
+    assert len(compiled) > before

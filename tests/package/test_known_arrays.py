@@ -1,0 +1,159 @@
+"""Do arrays whose values are known work as arguments inside a trace, and by pickle?"""
+
+import copy
+import json
+
+import cloudpickle
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import adabelief_optax as ao
+from tests.helpers import assert_close, gradient, params_like, run, train
+from tests.package.methods import FAMILY
+
+every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=FAMILY)
+
+NUMBERS = {"b1": 0.8, "b2": 0.99, "eps": 1e-6, "eps_root": 1e-7, "weight_decay": 1e-3}
+
+
+@every_family
+def test_known_arrays_inside_a_trace(factory):
+    arrays = {name: jnp.float32(x) for name, x in NUMBERS.items()}
+    params = params_like()
+    g = gradient(params)
+
+    def step(g, params):
+        tx = factory(jnp.float32(1e-2), **arrays)
+        return tx.update(g, tx.init(params), params)[0]
+
+    tx = factory(1e-2, **NUMBERS)
+    assert_close(
+        jax.jit(step)(g, params), tx.update(g, tx.init(params), params)[0], 1e-4
+    )
+
+
+@every_family
+def test_the_usual_way_to_restore_a_checkpoint(factory):
+    # The comparison of a known array is traced too inside a trace.
+    rate = jnp.float32(1e-3)
+    tx = optax.inject_hyperparams(factory)(rate)
+    abstract = jax.eval_shape(tx.init, params_like())
+    assert jax.tree.structure(abstract) == jax.tree.structure(tx.init(params_like()))
+
+
+def test_known_arrays_of_a_projection_and_of_stepsizes():
+    g = jnp.array([1.0, 2.0])
+
+    def step(g):
+        tx = ao.aida(1e-2, k=jnp.int32(3), xi=jnp.float32(1e-20))
+        _, state = tx.update(g, tx.init(g))
+        return ao.stepsizes(state, b2=jnp.float32(0.999), eps=jnp.float32(0))
+
+    _, state = run(ao.aida(1e-2, k=3), g[None])
+    assert_close(jax.jit(step)(g), ao.stepsizes(state, eps=0.0))
+
+
+def test_known_arrays_are_checked_inside_a_trace():
+    b1 = jnp.float32(1.5)
+    with pytest.raises(ValueError, match="b1 must be"):
+        jax.jit(lambda x: ao.adabelief(1e-3, b1=b1).init(x))(jnp.ones(1))
+
+
+@every_family
+@pytest.mark.parametrize("options", [{}, {"amsgrad": True, "rectify": True}])
+def test_cloudpickle(factory, options):
+    tx = factory(1e-2, **options)
+    copied = cloudpickle.loads(cloudpickle.dumps(tx))
+    assert_close(train(copied, params_like()), train(tx, params_like()), 0)
+
+
+def test_cloudpickle_of_marks():
+    for marks in (
+        [ao.layerwise_projection(k=1), ao.layerwise_projection(k=1)],
+        [ao.ignore_prediction()],
+        [ao.weigh_prediction(0.3)],
+    ):
+        tx = optax.chain(*marks, ao.scale_by_belief(eps=0.0, eps_root=1e-8))
+        copied = cloudpickle.loads(cloudpickle.dumps(tx))
+        assert_close(train(copied, params_like()), train(tx, params_like()), 0)
+
+
+@pytest.mark.parametrize("axes", [0, 1])
+def test_two_injected_projections_with_injected_layers(axes):
+    def chain(project, **options):
+        belief = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
+        return optax.chain(project(**options), project(**options), belief)
+
+    options = {"k": 1, "stacked_axes": axes}
+    g = jnp.arange(24.0).reshape(4, 2, 3) % 5 - 2
+    injected = chain(optax.inject_hyperparams(ao.layerwise_projection), **options)
+    state = injected.init(g[0])
+    update = jax.jit(injected.update)
+    for x in g:
+        updates, state = update(x, state)
+    expected, _ = run(chain(ao.layerwise_projection, **options), g)
+    assert_close(updates, expected[-1], 1e-4)
+
+
+def test_traced_layers_that_disagree_are_seen():
+    project = optax.inject_hyperparams(ao.layerwise_projection)
+    tx = optax.chain(
+        project(k=1, stacked_axes=0), project(k=1, stacked_axes=1), ao.scale_by_belief()
+    )
+    g = jnp.ones((2, 3))
+    updates, _ = jax.jit(tx.update)(g, tx.init(g))
+    assert np.isnan(updates).all()
+
+
+def test_a_traced_number_of_layers_that_is_not_the_state_s():
+    tx = optax.inject_hyperparams(ao.ladabelief)(1e-2, stacked_axes=1)
+    g = jnp.ones((2, 3))
+    state = tx.init(g)
+    updates, _ = jax.jit(tx.update)(g, state)
+    assert np.isfinite(updates).all()
+    state.hyperparams["stacked_axes"] = jnp.int32(2)
+    updates, _ = jax.jit(tx.update)(g, state)
+    assert np.isnan(updates).all()
+
+
+@every_family
+def test_injection_needs_parameters_only_to_decay(factory):
+    g = params_like()
+    injected = optax.inject_hyperparams(factory)(1e-2)
+    state = injected.init(g)
+    plain = factory(1e-2)
+    expected, _ = plain.update(g, plain.init(g))
+    assert_close(injected.update(g, state)[0], expected)
+    assert_close(jax.jit(injected.update)(g, state)[0], expected)
+    state.hyperparams["weight_decay"] = jnp.float32(0.1)
+    with pytest.raises(ValueError, match="weight_decay needs the parameters"):
+        injected.update(g, state)
+    # Inside jit the value is not known, so the updates say it.
+    updates, _ = jax.jit(injected.update)(g, state)
+    assert all(np.isnan(u).all() for u in jax.tree.leaves(updates))
+
+
+@every_family
+def test_symbolic_shapes(factory):
+    export = pytest.importorskip("jax.export")
+    shape = export.symbolic_shape("b, c")
+    for options in ({}, {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}):
+        tx = factory(1e-2, **options)
+        p = jax.ShapeDtypeStruct(shape, jnp.float32)
+        state = jax.eval_shape(tx.init, p)
+        exported = export.export(jax.jit(tx.update))(p, state, p)
+        x = jnp.arange(15.0).reshape(3, 5) - 4
+        updates, _ = exported.call(x, tx.init(x), x)
+        assert_close(updates, jax.jit(tx.update)(x, tx.init(x), x)[0], 1e-4)
+
+
+def test_recommended_values_are_plain_data():
+    assert copy.deepcopy(ao.RECOMMENDED) == ao.RECOMMENDED
+    assert json.loads(json.dumps(ao.RECOMMENDED)) == ao.RECOMMENDED
+    changed = ao.RECOMMENDED["transformer"] | {"learning_rate": 3e-4}
+    assert changed["learning_rate"] == 3e-4
+    assert ao.RECOMMENDED["transformer"]["learning_rate"] == 5e-4
+    ao.adabelief(**changed)
