@@ -37,8 +37,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
-    sums = _finite(sums)
-    squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
+    A, B, C = _finite(*sums)
+    squares, inner = jnp.stack([A, B]), jnp.stack([C, C])
     scales: jax.Array | None = None
     for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
@@ -47,23 +47,22 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales
-            scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
+            scales = _looped_rounds(jnp.asarray(k, int), xi, A, B, C, *start)
     assert scales is not None
     return scales
 
 
-def _finite(sums: jax.Array) -> jax.Array:
+def _finite(A: jax.Array, B: jax.Array, C: jax.Array) -> tuple[jax.Array, ...]:
     """Returns the sums, where one is too large for the dtype as the largest number.
 
     So a spike among the gradients passes, and its quotients are not NaN for good.
     """
-    largest = float(jnp.finfo(sums.dtype).max)
-    limit = jnp.broadcast_to(largest, sums[:2].shape)
+    largest = float(jnp.finfo(A.dtype).max)
+    infinite = jnp.isinf(A) | jnp.isinf(B) | jnp.isinf(C)
+    A, B = jnp.minimum(A, largest), jnp.minimum(B, largest)
     # Of the smaller lengths too, |C| is at most their product.
-    lengths = jnp.sqrt(jnp.minimum(jax.lax.stop_gradient(sums[:2]), largest))
-    product = jnp.where(jnp.isinf(sums).any(0), lengths[0] * lengths[1], largest)
-    limit = jnp.concatenate([limit, product[None]])
-    return jnp.clip(sums, -limit, limit)
+    product = jnp.sqrt(jax.lax.stop_gradient(A)) * jnp.sqrt(jax.lax.stop_gradient(B))
+    return A, B, jnp.where(infinite, jnp.clip(C, -product, product), C)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:

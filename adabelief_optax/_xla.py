@@ -22,6 +22,7 @@ that, so it must keep the order. On all other platforms nothing is left of eithe
 
 import functools
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -156,10 +157,11 @@ def _one_cpu_device() -> bool:
     # From the configuration, because to ask JAX for its devices starts a backend,
     # after which `jax.distributed.initialize` refuses to work.
     config: Any = jax.config  # JAX does not declare all of its options
+    option = r"--xla_force_host_platform_device_count=(\d+)"
+    forced = re.search(option, os.environ.get("XLA_FLAGS", ""))
     return (
         config.jax_num_cpu_devices <= 1
-        and "xla_force_host_platform_device_count"
-        not in os.environ.get("XLA_FLAGS", "")
+        and (forced is None or int(forced[1]) == 1)
         and not jax.distributed.is_initialized()
     )
 

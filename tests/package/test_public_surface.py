@@ -60,7 +60,7 @@ def test_defaults():
             "decoupled",
             True,
         ]
-        assert defaults(f, "stacked_axes") == [0]
+        assert defaults(f, "stacked_axes") == [frozenset()]
     assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
 
 
