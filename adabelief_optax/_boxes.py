@@ -25,6 +25,7 @@ def refill(tree: Any, leaves: Iterator[tuple[Any, Positions]]) -> Any:
         tree: what the leaves are to stand in.
         leaves: each array, with the positions that its axes had in the tree's.
     """
+    treedef: Any
     nodes, treedef = jax.tree.flatten(tree, is_leaf=lambda x: x is not tree)
     if jax.tree_util.treedef_is_leaf(treedef):
         return next(leaves)[0]
@@ -61,6 +62,7 @@ def _box(box: Any, leaf: Any, axes: Positions) -> Any:
 
 def _of_axes(sharding: Any, axes: Positions) -> Any:
     """Returns the names, or the sharding, of some axes of an array."""
+    kind: Any = type(sharding)
     if isinstance(sharding, NamedSharding):
         spec = _of_axes(sharding.spec, axes)
         return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
@@ -68,5 +70,4 @@ def _of_axes(sharding: Any, axes: Positions) -> Any:
         return sharding
     # What they do not name at the end is None.
     names = [sharding[i] if i < len(sharding) else None for i in axes]
-    kind = type(sharding)
     return kind(*names) if isinstance(sharding, PartitionSpec) else kind(names)
