@@ -287,6 +287,35 @@ def test_one_stepsize_a_head():
             assert_close(u, -0.1 * g * jnp.mean(g**2) ** -0.5)
 
 
+def bytes_of_step(factory, axis, move=False):
+    """Returns how many bytes a step reads and writes, as XLA counts them."""
+    shape = [64, 64]
+    shape.insert(axis, LAYERS)
+    params = {"blocks": jnp.ones(shape)}
+    tx = factory(0.1, stacked_axes=frozenset({0 if move else axis}))
+
+    def first(tree):
+        return jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree) if move else tree
+
+    def step(g, state, params):
+        return tx.update(first(g), state, first(params))
+
+    state = tx.init(first(params))
+    compiled = jax.jit(step, donate_argnums=1).lower(params, state, params).compile()
+    cost = compiled.cost_analysis()
+    return (cost[0] if isinstance(cost, list) else cost)["bytes accessed"]
+
+
+@every_optimizer
+def test_layers_cost_the_same_along_any_axis(factory):
+    costs = [bytes_of_step(factory, axis) for axis in range(3)]
+    assert max(costs) <= 1.001 * min(costs)
+
+
+def test_the_cost_of_moving_the_layers_in_front_is_seen():
+    assert bytes_of_step(ao.aida, 1, move=True) > 1.05 * bytes_of_step(ao.aida, 1)
+
+
 @every_optimizer
 def test_a_leaf_with_too_few_axes_is_named(factory):
     params = {"blocks": jnp.ones((3, 4)), "head": {"bias": jnp.ones(4)}}
