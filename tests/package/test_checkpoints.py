@@ -46,7 +46,8 @@ def through_a_file(state, tx, path):
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(path, state)
         checkpointer.wait_until_finished()
-        return checkpointer.restore(path, jax.eval_shape(tx.init, params_like()))
+        start = jax.tree.map(ocp.utils.to_shape_dtype_struct, tx.init(params_like()))
+        return checkpointer.restore(path, start)
 
 
 @pytest.mark.parametrize("to_optax", [False, True], ids=["from optax", "to optax"])

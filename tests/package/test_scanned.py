@@ -295,7 +295,11 @@ def bytes_of_step(factory, axis, move=False):
     tx = factory(0.1, stacked_axes=frozenset({0 if move else axis}))
 
     def first(tree):
-        return jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree) if move else tree
+        if not move:
+            return tree
+        # Else XLA might move them on the way, while it computes.
+        moved = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+        return jax.lax.optimization_barrier(moved)
 
     def step(g, state, params):
         return tx.update(first(g), state, first(params))
@@ -312,6 +316,10 @@ def test_layers_cost_the_same_along_any_axis(factory):
     assert max(costs) <= 1.001 * min(costs)
 
 
+@pytest.mark.skipif(
+    not hasattr(jax.sharding.NamedSharding, "update"),
+    reason="XLA of JAX 0.6 moves them while it computes, and counts no more bytes",
+)
 def test_the_cost_of_moving_the_layers_in_front_is_seen():
     assert bytes_of_step(ao.aida, 1, move=True) > 1.05 * bytes_of_step(ao.aida, 1)
 
