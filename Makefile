@@ -1,5 +1,5 @@
-# make demo | make test | make test-fast | make lint | make notebooks | make docs |
-# make dist.
+# make demo | make test | make test-fast | make stacks | make lint | make notebooks |
+# make docs | make dist.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -12,7 +12,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
 .PHONY: demo test test-fast test-floors lint notebooks docs dist environment
-.PHONY: traffic-tpu traffic-gpu lock clean
+.PHONY: stacks traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -51,13 +51,21 @@ dist: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 
+# The recipes of docs/stacks.md, with all libraries that they are for, in .venv-stacks.
+stacks: .venv-stacks/.installed
+	.venv-stacks/bin/python -m pytest tests/documents/test_stacks.py \
+	  tests/package/test_annotated.py $(ARGS)
+
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
 PLATFORM_tpu = tpu
 PLATFORM_gpu = cuda
 PACKAGES_tpu = . "jax[tpu]"
 PACKAGES_gpu = . "jax[cuda13]"
-OTHERS = .venv-tpu/.installed .venv-gpu/.installed
+# Haliax's releases do not import beside a recent JAX.
+PACKAGES_stacks = ".[test]" blackjax gpjax "haliax>=1.4.dev453" keras netket numpyro \
+  optimistix
+OTHERS = .venv-tpu/.installed .venv-gpu/.installed .venv-stacks/.installed
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)

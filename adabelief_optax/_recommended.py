@@ -12,8 +12,9 @@ class _Frozen(dict[str, Any]):
             "RECOMMENDED['transformer'] | {'learning_rate': 3e-4}"
         )
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = _refuse
+    setdefault: Any = _refuse
+    update: Any = _refuse
 
     def __reduce__(self) -> Any:
         """Copies and pickles as a plain dict."""

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from adabelief_optax._boxes import refill
 from adabelief_optax._checks import (
     check_fields,
     check_gradients,
@@ -57,9 +58,15 @@ def new_state(
 def tree_of_layers(
     params: optax.Params, leaves: list[jax.Array], layers: list[Layers]
 ) -> optax.Updates:
-    """Returns a tree like the parameters with other leaves: some with fewer axes."""
-    del layers
-    return jax.tree.unflatten(jax.tree.structure(params), leaves)
+    """Returns a tree like the parameters with other leaves: some with fewer axes.
+
+    The nodes around those name the layer axes alone.
+    """
+    old, treedef = jax.tree.flatten(params)
+    if list(map(jnp.ndim, leaves)) == list(map(jnp.ndim, old)):
+        return jax.tree.unflatten(treedef, leaves)
+    axes = (of_leaf.axes for of_leaf in layers)
+    return refill(params, zip(leaves, axes, strict=True))
 
 
 def layers_of_state(state: Any, gradients: Any, settings: Settings) -> list[Layers]:

@@ -40,6 +40,8 @@ def trajectory(
     k=0,
     xi=1e-20,
     ignore=False,
+    weigh=None,
+    momentum=True,
     processing=None,
     nesterov=False,
     amsgrad=False,
@@ -59,6 +61,9 @@ def trajectory(
         m = b1 * m + (1 - b1) * g
         if ignore:
             e = g
+        elif weigh is not None:
+            c = 2 * (1 - np.abs(weigh - 0.5))
+            e = c * ((1 - weigh) * g - weigh * m)
         else:
             projected_g, projected_m = project(g, m, k, xi)
             e = projected_g - projected_m
@@ -71,6 +76,8 @@ def trajectory(
         m_hat = m / (1 - b1**t)
         if nesterov:
             m_hat = b1 * m / (1 - b1 ** (t + 1)) + (1 - b1) * g / (1 - b1**t)
+        if not momentum:
+            m_hat = g
         r = rectification(b2, t) if rectify else None
         stepsize = (
             1 / (np.sqrt(d) + eps) if rectify else 1 / (np.sqrt(d / (1 - b2**t)) + eps)

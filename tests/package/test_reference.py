@@ -88,6 +88,44 @@ def test_equals_the_papers(run):
     check(run)
 
 
+@pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
+@pytest.mark.parametrize("weigh", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+def test_adafamily(weigh, is_complex):
+    common = dict(b1=0.9, b2=0.99, eps=1e-8, eps_root=1e-10)
+    grads, start = data((4, 3), 1.0, is_complex, seed=0)
+    updates, m, s, _ = reference.trajectory(
+        grads, start, learning_rate=0.1, weigh=weigh, **common
+    )
+    with float64():
+        tx = optax.chain(
+            ao.weigh_prediction(weigh), ao.scale_by_belief(**common), optax.scale(-0.1)
+        )
+        u, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
+        assert_close(u, updates, 1e-9)
+        assert_close(state[1].mu, m, 1e-9)
+        assert_close(state[1].nu, s, 1e-9)
+
+
+@pytest.mark.parametrize("family", ["adabelief", "aida", "ladam", "ladabelief"])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_without_momentum(family, amsgrad):
+    common = dict(learning_rate=0.1, amsgrad=amsgrad, momentum=False, eps_root=1e-8)
+    own = {
+        "adabelief": dict(eps=1e-16),
+        "aida": dict(k=2),
+        "ladam": dict(ignore=True, processing="pre"),
+        "ladabelief": dict(processing="pre"),
+    }[family]
+    grads, start = data((4, 3), 1.0, False, seed=1)
+    updates, m, s, _ = reference.trajectory(grads, start, **common, **own)
+    with float64():
+        tx = getattr(ao, family)(**common)
+        u, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
+        assert_close(u, updates, 1e-9)
+        assert_close(optax.tree.get(state, "mu"), m, 1e-9)
+        assert_close(optax.tree.get(state, "nu"), s, 1e-9)
+
+
 @pytest.mark.parametrize("b2", [0.5, 0.9, 0.99, 0.999, 0.9999])
 def test_rectification_in_float32(b2):
     # Computed as it is written, rho loses its digits and b2 = 0.9999 its sixth step.

@@ -36,6 +36,8 @@ needs_linen_scan = pytest.mark.skipif(
     not hasattr(jax.sharding.NamedSharding, "update"),
     reason="nn.scan of Flax 0.11 needs a later JAX than 0.6",
 )
+# Where a stack has its layers: first, as most have them, or second, as MaxText's has.
+every_axis = pytest.mark.parametrize("axis", [0, 1])
 every_optimizer = pytest.mark.parametrize(
     "factory", OPTIMIZERS.values(), ids=list(OPTIMIZERS)
 )
@@ -64,11 +66,13 @@ class Block(nn.Module):
 
 
 class Scanned(nn.Module):
+    axis: int
+
     @nn.compact
     def __call__(self, x):
         blocks = nn.scan(
             Block,
-            variable_axes={"params": 0},
+            variable_axes={"params": self.axis},
             split_rngs={"params": True},
             length=LAYERS,
         )
@@ -89,40 +93,70 @@ class Looped(nn.Module):
         return nn.Dense(1, name="head")(x)
 
 
-def unstack(params):
+def unstack(params, axis):
     """Parameters of `Looped` from those of `Scanned`."""
     of_blocks = {
-        f"block{i}": jax.tree.map(lambda p, i=i: p[i], params["blocks"])
+        f"block{i}": jax.tree.map(lambda p, i=i: jnp.take(p, i, axis), params["blocks"])
         for i in range(LAYERS)
     }
     return {**of_blocks, "head": params["head"]}
 
 
 @functools.cache
-def linen_params():
-    return Scanned().init(jax.random.key(0), data()[0])["params"]
+def linen_params(axis):
+    return Scanned(axis).init(jax.random.key(0), data()[0])["params"]
+
+
+def trained_scanned(factory, axis, stacked_axes):
+    loss = functools.partial(linen_loss, Scanned(axis).apply)
+    return trained(factory(0.03, stacked_axes=stacked_axes), loss, linen_params(axis))
 
 
 @needs_linen_scan
+@every_axis
 @every_optimizer
-def test_linen_scan(factory):
-    params = linen_params()
-    stacked = factory(0.03, stacked_axes={"blocks": 1, "head": 0})
-    scanned = trained(stacked, functools.partial(linen_loss, Scanned().apply), params)
+def test_linen_scan(factory, axis):
+    axes = {"blocks": frozenset({axis}), "head": frozenset()}
+    scanned = trained_scanned(factory, axis, axes)
     looped = trained(
-        factory(0.03), functools.partial(linen_loss, Looped().apply), unstack(params)
+        factory(0.03),
+        functools.partial(linen_loss, Looped().apply),
+        unstack(linen_params(axis), axis),
     )
-    assert_close(unstack(scanned), looped, ROUNDING)
+    assert_close(unstack(scanned, axis), looped, ROUNDING)
 
 
 @needs_linen_scan
-def test_linen_scan_can_differ():
-    params = linen_params()
-    loss = functools.partial(linen_loss, Scanned().apply)
-    one_layer = trained(ao.aida(0.03), loss, params)
-    layers = trained(ao.aida(0.03, stacked_axes={"blocks": 1, "head": 0}), loss, params)
+@pytest.mark.parametrize(
+    ("axis", "other"), [(0, 0), (0, frozenset({1})), (1, 0), (1, 1)], ids=str
+)
+def test_linen_scan_can_differ(axis, other):
+    layers, others = ({"blocks": x, "head": 0} for x in (frozenset({axis}), other))
+    one, two = (trained_scanned(ao.aida, axis, x) for x in (layers, others))
     with pytest.raises(AssertionError, match="Not equal"):
-        assert_close(one_layer, layers, ROUNDING)
+        assert_close(one, two, ROUNDING)
+
+
+@needs_linen_scan
+@every_axis
+def test_statistics_have_the_names_of_the_layers(axis):
+    axes = {"blocks": frozenset({axis}), "head": 0}
+    params = linen_params(axis)
+    apart = unstack(params, axis)
+
+    def statistics(params, stacked_axes):
+        tx = ao.aida(0.03, stacked_axes=stacked_axes)
+        _, state = tx.update(params, tx.init(params), params)
+        return ao.stepsize_statistics(state, stacked_axes=stacked_axes)
+
+    found = statistics(params, axes)
+    for name, x in statistics(apart, 0).items():
+        for i in range(LAYERS):
+            if f"/block{i}/" in name:
+                whole, _, last = name.replace(f"block{i}", "blocks").rpartition("/")
+                name = f"{whole}/{i}/{last}"
+        assert_close(found.pop(name), x, ROUNDING)
+    assert not found
 
 
 class NNXBlock(nnx.Module):
@@ -134,13 +168,14 @@ class NNXBlock(nnx.Module):
 
 
 class NNXScanned(nnx.Module):
-    def __init__(self, rngs):
-        make = nnx.vmap(NNXBlock, in_axes=0, out_axes=0)
+    def __init__(self, rngs, axis):
+        self.axis = axis
+        make = nnx.vmap(NNXBlock, in_axes=0, out_axes=axis)
         self.blocks = nnx.split_rngs(splits=LAYERS)(make)(rngs)
         self.head = nnx.Linear(WIDTH, 1, rngs=rngs)
 
     def __call__(self, x):
-        scan = nnx.scan(in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        scan = nnx.scan(in_axes=(nnx.Carry, self.axis), out_axes=nnx.Carry)
         return self.head(scan(lambda x, block: block(x))(x, self.blocks))
 
 
@@ -148,7 +183,7 @@ class NNXLooped(nnx.Module):
     def __init__(self, scanned):
         graph, state = nnx.split(scanned.blocks)
         for i in range(LAYERS):
-            layer = jax.tree.map(lambda p, i=i: p[i], state)
+            layer = jax.tree.map(lambda p, i=i: jnp.take(p, i, scanned.axis), state)
             setattr(self, f"block{i}", nnx.merge(graph, layer))
         self.head = nnx.clone(scanned.head)
 
@@ -172,19 +207,22 @@ def trained_nnx(model, tx):
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
+@every_axis
 @pytest.mark.parametrize("name", ["aida", "ladabelief", "ladam-post"])
-def test_nnx_scan(name):
-    factory, model = OPTIMIZERS[name], NNXScanned(nnx.Rngs(0))
+def test_nnx_scan(name, axis):
+    factory, model = OPTIMIZERS[name], NNXScanned(nnx.Rngs(0), axis)
     looped = trained_nnx(NNXLooped(model), factory(0.03))
-    axes = nnx.State({"blocks": 1, "head": 0})
+    axes = nnx.State({"blocks": frozenset({axis}), "head": 0})
     scanned = trained_nnx(model, factory(0.03, stacked_axes=axes))
-    assert_close(unstack(scanned), looped, ROUNDING)
+    assert_close(unstack(scanned, axis), looped, ROUNDING)
 
 
+@every_axis
 @pytest.mark.parametrize("name", ["aida", "ladabelief", "ladabelief-post"])
-def test_a_dict_is_a_prefix_of_the_state_of_an_nnx_model(name):
-    tx = OPTIMIZERS[name](0.1, stacked_axes={"blocks": 1, "head": 0})
-    params = nnx.state(NNXScanned(nnx.Rngs(0)), nnx.Param)
+def test_a_dict_is_a_prefix_of_the_state_of_an_nnx_model(name, axis):
+    axes = {"blocks": frozenset({axis}), "head": 0}
+    tx = OPTIMIZERS[name](0.1, stacked_axes=axes)
+    params = nnx.state(NNXScanned(nnx.Rngs(0), axis), nnx.Param)
     expected = random_steps(tx, nnx.to_pure_dict(params))
     assert_close(nnx.to_pure_dict(random_steps(tx, params)), expected, ROUNDING)
 
@@ -202,22 +240,88 @@ def random_steps(tx, params):
     return updates
 
 
+# Of each part its shape, its `stacked_axes`, and what positions these are.
+PARTS = {
+    "experts": ((2, 3, 4), 2, (0, 1)),
+    "blocks": ((3, 4, 5), 1, (0,)),
+    "second": ((4, 3, 5), frozenset({1}), (1,)),
+    "last": ((4, 5, 3), frozenset({-1}), (2,)),
+    "first and last": ((2, 4, 3), frozenset({-1, 0}), (0, 2)),
+    "entries": ((2, 3), frozenset({0, 1}), (0, 1)),
+    "head": ((5,), 0, ()),
+    "gain": ((), frozenset(), ()),
+}
+
+
 @every_optimizer
 def test_each_part_of_the_model_has_its_own_stack(factory):
-    params = {"experts": normal(0, 2, 3, 4), "blocks": {"kernel": normal(1, 3, 4, 5)}}
-    params |= {"head": normal(2, 5), "gain": normal(3)}
-    axes = {"experts": 2, "blocks": 1, "head": 0, "gain": 0}
+    params = {name: normal(i, *PARTS[name][0]) for i, name in enumerate(PARTS)}
+    axes = {name: stacked for name, (_, stacked, _) in PARTS.items()}
 
     def unstack(tree):
-        return {
-            (name, i): jax.tree.map(lambda p, i=i: p[i], tree[name])
-            for name, n in axes.items()
-            for i in np.ndindex((2, 3)[2 - n :])
-        }
+        layers = {}
+        for name, (shape, _, positions) in PARTS.items():
+            for index in np.ndindex(*(shape[i] for i in positions)):
+                at = dict(zip(positions, index, strict=True))
+                key = tuple(at.get(i, slice(None)) for i in range(len(shape)))
+                layers[name, index] = tree[name][key]
+        return layers
 
     updates = random_steps(factory(0.1, stacked_axes=axes), params)
     expected = random_steps(factory(0.1), unstack(params))
     assert_close(unstack(updates), expected, ROUNDING)
+
+
+def test_one_stepsize_a_head():
+    """Adam-mini's blocks: the heads of (in, heads, dim) and of (heads, dim, out)."""
+    params = {"query": normal(0, 8, 2, 3), "out": normal(1, 2, 3, 8)}
+    heads = {"query": frozenset({1}), "out": frozenset({0})}
+    tx = ao.ladam(0.1, eps_root=1e-12, stacked_axes=heads)
+    updates, state = tx.update(params, tx.init(params), params)
+    sizes = ao.stepsizes(state)
+    for name, axis in (("query", 1), ("out", 0)):
+        assert sizes[name].shape == (2,)
+        for i in range(2):
+            g, u = (jnp.take(x[name], i, axis) for x in (params, updates))
+            assert_close(sizes[name][i], jnp.mean(g**2) ** -0.5)
+            assert_close(u, -0.1 * g * jnp.mean(g**2) ** -0.5)
+
+
+def bytes_of_step(factory, axis, move=False):
+    """Returns how many bytes a step reads and writes, as XLA counts them."""
+    shape = [64, 64]
+    shape.insert(axis, LAYERS)
+    params = {"blocks": jnp.ones(shape)}
+    tx = factory(0.1, stacked_axes=frozenset({0 if move else axis}))
+
+    def first(tree):
+        if not move:
+            return tree
+        # Else XLA might move them on the way, while it computes.
+        moved = jax.tree.map(lambda x: jnp.moveaxis(x, axis, 0), tree)
+        return jax.lax.optimization_barrier(moved)
+
+    def step(g, state, params):
+        return tx.update(first(g), state, first(params))
+
+    state = tx.init(first(params))
+    compiled = jax.jit(step, donate_argnums=1).lower(params, state, params).compile()
+    cost = compiled.cost_analysis()
+    return (cost[0] if isinstance(cost, list) else cost)["bytes accessed"]
+
+
+@every_optimizer
+def test_layers_cost_the_same_along_any_axis(factory):
+    costs = [bytes_of_step(factory, axis) for axis in range(3)]
+    assert max(costs) <= 1.001 * min(costs)
+
+
+@pytest.mark.skipif(
+    not hasattr(jax.sharding.NamedSharding, "update"),
+    reason="XLA of JAX 0.6 moves them while it computes, and counts no more bytes",
+)
+def test_the_cost_of_moving_the_layers_in_front_is_seen():
+    assert bytes_of_step(ao.aida, 1, move=True) > 1.05 * bytes_of_step(ao.aida, 1)
 
 
 @every_optimizer
@@ -225,6 +329,9 @@ def test_a_leaf_with_too_few_axes_is_named(factory):
     params = {"blocks": jnp.ones((3, 4)), "head": {"bias": jnp.ones(4)}}
     tx = factory(0.1, stacked_axes=2)
     with pytest.raises(ValueError, match=r"2.*'head/bias'.*1"):
+        tx.update(params, tx.init(params), params)
+    tx = factory(0.1, stacked_axes=frozenset({1}))
+    with pytest.raises(ValueError, match=r"\[1\] for leaf 'head/bias', which has only"):
         tx.update(params, tx.init(params), params)
     tx = factory(0.1, stacked_axes={"blocks": 1, "head": 2})
     with pytest.raises(ValueError, match=r"2.*'head/bias'.*1"):

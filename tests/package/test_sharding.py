@@ -232,6 +232,28 @@ def test_one_all_reduce_for_all_layers(name, layers, expected):
 
 
 @needs_shardy
+@pytest.mark.parametrize("spec", [P("x"), P(None, None, "x")], ids=str)
+@pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief", "ladabelief-post"])
+def test_a_stack_along_its_second_axis(name, spec):
+    stacks = {"a": jnp.ones((8, 3, 16)), "b": jnp.ones((16, 4, 8))}
+    whole = gradient(stacks, seed=100)
+    tx = ALONE[name](0.1, stacked_axes=frozenset({1}))
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = shard(whole, mesh, dict.fromkeys(whole, spec))
+        state = jax.jit(tx.init)(params)
+        step = compiled(tx.update, params, state, params)
+        updates, state = step(params, state, params)
+    hlo = step.as_text()
+    assert count("all-reduce", hlo) == 1
+    assert not moved(hlo)
+    assert not re.search(r"transpose\(", hlo)
+    belief = next(part for part in state if hasattr(part, "mu"))
+    for tree in (updates, belief.mu):
+        assert_sharded(tree, jax.tree.map(lambda p: p.sharding, params))
+    assert_close((updates, state), tx.update(whole, tx.init(whole), whole), ROUNDING)
+
+
+@needs_shardy
 @pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
 def test_one_all_reduce_whatever_k(k, layers):
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:

@@ -1,0 +1,73 @@
+"""The nodes in which models keep their parameters, filled with fewer axes.
+
+Flax and Haliax keep an array in a node together with the names of its axes, by which
+it is sharded. One number a layer has the layer axes alone, and so must have their names
+alone. The nodes are known by their look, so that neither library need be there.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+Positions = tuple[int, ...]
+# Where the variables of Flax NNX have the names, in one version or another.
+_SHARDINGS = ("out_sharding", "optimizer_sharding", "sharding", "sharding_names")
+
+
+def refill(tree: Any, leaves: Iterator[tuple[Any, Positions]]) -> Any:
+    """Returns the tree with other leaves.
+
+    A node that takes no array with fewer axes is replaced by what it would hold.
+
+    Args:
+        tree: what the leaves are to stand in.
+        leaves: each array, with the positions that its axes had in the tree's.
+    """
+    treedef: Any
+    nodes, treedef = jax.tree.flatten(tree, is_leaf=lambda x: x is not tree)
+    if jax.tree_util.treedef_is_leaf(treedef):
+        return next(leaves)[0]
+    axes: Positions | None = None
+    if len(nodes) == 1 and jax.tree_util.all_leaves(nodes):
+        nodes[0], axes = next(leaves)
+    else:
+        nodes = [refill(node, leaves) for node in nodes]
+    try:
+        box = None if axes is None else _box(tree, nodes[0], axes)
+        return treedef.unflatten(nodes) if box is None else box
+    except Exception:  # whatever the checks of a model's own class raise
+        return nodes[0] if len(nodes) == 1 else tuple(nodes)
+
+
+def _box(box: Any, leaf: Any, axes: Positions) -> Any:
+    """Returns a box like another, for an array with some axes of that one's array.
+
+    Returns:
+        The box, or None if the node is none.
+    """
+    if hasattr(box, "get_metadata") and hasattr(box, "from_metadata"):  # Flax NNX
+        metadata = {
+            key: _of_axes(value, axes) if key in _SHARDINGS else value
+            for key, value in box.get_metadata().items()
+        }
+        return box.from_metadata(leaf, metadata)
+    if hasattr(box, "value") and hasattr(box, "names"):  # Flax Linen
+        return box.replace(value=leaf, names=_of_axes(box.names, axes))
+    if hasattr(box, "array") and hasattr(box, "axes"):  # Haliax
+        return type(box)(leaf, tuple(box.axes[i] for i in axes))
+    return None
+
+
+def _of_axes(sharding: Any, axes: Positions) -> Any:
+    """Returns the names, or the sharding, of some axes of an array."""
+    kind: Any = type(sharding)
+    if isinstance(sharding, NamedSharding):
+        spec = _of_axes(sharding.spec, axes)
+        return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
+    if not isinstance(sharding, tuple | list | PartitionSpec):
+        return sharding
+    # What they do not name at the end is None.
+    names = [sharding[i] if i < len(sharding) else None for i in axes]
+    return kind(*names) if isinstance(sharding, PartitionSpec) else kind(names)

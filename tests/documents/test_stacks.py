@@ -1,0 +1,59 @@
+"""Do the recipes of docs/stacks.md run, each in a process of its own?
+
+A library may change settings of JAX for all that follows, as NetKet does.
+"""
+
+import importlib.util
+import re
+
+import pytest
+
+from tests.helpers import ROOT, python
+
+PAGE = (ROOT / "docs" / "stacks.md").read_text()
+RECIPES = {
+    f"{section.splitlines()[0]}{f' {i + 1}' if i else ''}": code
+    for section in PAGE.split("\n## ")[1:]
+    for i, code in enumerate(
+        re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    )
+}
+
+
+def imported(code):
+    modules = re.findall(r"^from (\S+)", code, re.MULTILINE)
+    for names in re.findall(r"^import (.*)", code, re.MULTILINE):
+        modules += [name.split()[0] for name in names.split(", ")]
+    return {module.split(".")[0] for module in modules}
+
+
+def test_the_page_has_recipes():
+    assert len(RECIPES) >= 14
+    assert imported(RECIPES["Keras 3"]) == {
+        "adabelief_optax",
+        "jax",
+        "keras",
+        "optax",
+        "os",
+    }
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_short_and_checks_what_it_did(name):
+    lines = [line for line in RECIPES[name].splitlines() if line]
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 88
+    assert any(line.startswith("assert ") for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipe(name, tmp_path):
+    code = RECIPES[name]
+    for library in sorted(imported(code)):
+        if importlib.util.find_spec(library) is None:
+            pytest.skip(f"{library} is not installed: make stacks")
+    path = tmp_path / "recipe.py"
+    path.write_text(code)
+    result = python(path, PYTHONPATH=str(ROOT))
+    assert result.returncode == 0, result.stdout + result.stderr
