@@ -11,8 +11,13 @@ A checkpoint that cannot be read is passed over: the one before it is as good, a
 steps between are made again.
 """
 
+import json
+import logging
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +29,9 @@ from flax import traverse_util
 KEPT = 3
 PATIENCE = 30  # seconds that a process waits for the others to end a checkpoint
 ITEMS = ("state", "record")
+SPARE = 2**20  # bytes that must be free beside those of the arrays
 WORDS = 120  # characters kept of an error's words
+SUMS = "sha256.json"  # in a checkpoint, written when it is whole
 DAMAGED = "damaged-"  # before the name of a checkpoint that is passed over
 # Optimizers that go on with one another's state.
 SAME = {"optax.adabelief": "adabelief"}
@@ -32,6 +39,8 @@ SAME = {"optax.adabelief": "adabelief"}
 
 def open_manager(directory: Path) -> ocp.CheckpointManager:
     """Returns the manager of the checkpoints in a folder, which it makes."""
+    # It logs a page for each error, which `saving` tells in a line.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     handlers = {
         "state": ocp.StandardCheckpointHandler(),
         "record": ocp.JsonCheckpointHandler(),
@@ -103,6 +112,8 @@ def damage(path: Path) -> str | None:
             f"checkpoint {path} was not written by this command: name another "
             "--directory"
         )
+    if reason := changed(path):
+        return reason
     try:
         read_record(path)
         read_arrays(path)
@@ -112,9 +123,43 @@ def damage(path: Path) -> str | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Returns the beginning of what an error says, in one line."""
+    """Returns what an error says, in one line of bounded length."""
     words = " ".join(str(error).split()) or type(error).__name__
+    if system := re.search(r": ([^:]+) \[os_error_code", words):
+        return system[1]  # of several nested ones, the system's own words
     return words if len(words) <= WORDS else f"{words[:WORDS]}…"
+
+
+def sums(path: Path) -> dict[str, str]:
+    """Returns the SHA-256 of each file of a checkpoint."""
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f.name != SUMS)
+    return {
+        file.relative_to(path).as_posix(): sha256(file.read_bytes()).hexdigest()
+        for file in files
+    }
+
+
+def seal(directory: Path) -> None:
+    """Writes the sums of the newest checkpoint into it, if they are not there yet."""
+    steps = [int(path.name) for path in directory.glob("*") if path.name.isdecimal()]
+    path = directory / str(max(steps, default=0)) / SUMS
+    if steps and not path.exists():
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(sums(path.parent)))
+        unfinished.replace(path)
+
+
+def changed(path: Path) -> str | None:
+    """Says which file is not as it was written; None also where that is not known."""
+    try:
+        before = dict(json.loads((path / SUMS).read_text()))
+    except (OSError, ValueError):
+        return None  # killed before it was sealed
+    now = sums(path)
+    for name, digest in before.items():
+        if now.get(name) != digest:
+            return f"{name} {'was changed' if name in now else 'is missing'}"
+    return None
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -164,6 +209,8 @@ def finish(manager: ocp.CheckpointManager) -> None:
     """Waits until the last checkpoint is there."""
     with saving(manager):
         manager.wait_until_finished()
+        if jax.process_index() == 0:
+            seal(Path(manager.directory))
 
 
 @contextmanager
@@ -172,10 +219,28 @@ def saving(manager: ocp.CheckpointManager) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of a disk that is full, tensorstore's ValueError
-        raise SystemExit(
-            f"cannot save in {manager.directory}: {reason_of(error)}; the checkpoints "
-            "there are whole, and the same command goes on from them"
-        ) from None
+        raise SystemExit(refusal(manager.directory, reason_of(error))) from None
+
+
+def refusal(directory: Path, reason: str) -> str:
+    """Returns the line for a checkpoint that cannot be saved."""
+    return (
+        f"cannot save in {directory}: {reason}; the same command goes on from the "
+        "checkpoints that are there"
+    )
+
+
+def no_room(directory: Path, state: Any) -> str | None:
+    """Says that the disk is too full for a checkpoint, or returns None.
+
+    Orbax would notice too, but its threads print pages that nothing can hold back.
+    """
+    needed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) + SPARE
+    free = shutil.disk_usage(directory).free
+    if free >= needed:
+        return None
+    words = f"{free:,} bytes are free, {needed:,} are needed"
+    return refusal(directory, words)
 
 
 def restore(

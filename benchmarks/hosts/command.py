@@ -12,6 +12,8 @@ goes on where a run was killed, with as many devices as there are then.
 """
 
 import argparse
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +84,7 @@ def train(args: argparse.Namespace, program: Program) -> State:
         if manager and (step % args.save_every == 0 or step == args.steps):
             checkpoint.finish(manager)
             agreement.shared(folder)
+            agreement.together(partial(checkpoint.no_room, folder, state))
             record = {"position": position, "options": options}
             checkpoint.save(manager, step, state, record)
     if manager:
@@ -204,4 +207,12 @@ def run(args: argparse.Namespace) -> None:
             report(args, state, seconds)
     except KeyboardInterrupt:
         print("stopped; with --directory, the same command goes on from there")
-        raise SystemExit(INTERRUPTED) from None
+        leave()
+
+
+def leave() -> None:
+    """Ends the process at once: its threads, in the middle of work, would crash it."""
+    sys.stdout.flush()
+    if jax.process_count() > 1 and jax.process_index() == 0:
+        time.sleep(1)  # without process 0 the others print a trace of C++
+    os._exit(INTERRUPTED)

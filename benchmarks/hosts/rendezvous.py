@@ -11,7 +11,9 @@ from contextlib import closing, suppress
 from threading import Thread
 from typing import NamedTuple
 
+GREETING = "adabelief-optax: "  # begins all lines; others may listen at that port
 GO = "go"
+LONGEST = 1000  # characters of a line
 PAUSE = 0.2  # seconds between attempts
 
 
@@ -54,8 +56,8 @@ def meet(where: Address, processes: int, process_id: int, seconds: float) -> Non
         return
     raise SystemExit(
         answer
-        or f"process {process_id} found no process 0 at --coordinator {where} for "
-        f"{seconds:g} s: is that its address, and is it running?"
+        or f"process {process_id} cannot reach process 0 at --coordinator {where} "
+        f"within {seconds:g} s: is that its address, and is it running?"
     )
 
 
@@ -78,12 +80,12 @@ def ask(where: Address, processes: int, process_id: int, end: float) -> str:
     """Returns the answer of process 0, or nothing if there is none in time."""
     while (left := end - time.monotonic()) > 0:
         with suppress(OSError), socket.create_connection(where, left) as connection:
-            connection.sendall(f"{processes} {process_id}\n".encode())
+            connection.sendall(f"{GREETING}{processes} {process_id}\n".encode())
             # A little longer than process 0 waits: it knows more.
             connection.settimeout(max(0, end - time.monotonic()) + 2)
             with connection.makefile(encoding="utf-8") as lines:
-                if answer := lines.readline().strip():
-                    return answer
+                if (answer := lines.readline(LONGEST)).startswith(GREETING):
+                    return answer.removeprefix(GREETING).strip()
         time.sleep(PAUSE)
     return ""
 
@@ -96,7 +98,8 @@ def serve(server: socket.socket, processes: int, seconds: float) -> None:
         try:
             connection, _ = server.accept()
             connection.settimeout(1)
-            theirs, name = map(int, connection.makefile().readline(64).split())
+            line = connection.makefile(encoding="utf-8").readline(LONGEST)
+            theirs, name = map(int, line.removeprefix(GREETING).split())
         except ValueError:
             continue  # no process of ours
         except OSError:
@@ -112,7 +115,7 @@ def serve(server: socket.socket, processes: int, seconds: float) -> None:
         came[name if name not in came else -1] = connection
     for connection in came.values():
         with suppress(OSError), closing(connection):
-            connection.sendall(f"{answer}\n".encode())
+            connection.sendall(f"{GREETING}{answer}\n".encode())
 
 
 def named(numbers: list[int]) -> str:
