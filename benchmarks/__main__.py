@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "data": (
+        "data.command",
+        "which data do the problems need, and is it here?",
+    ),
     "demo": (
         "demo",
         "do these optimizers train a small image classifier as well as Adam?",
