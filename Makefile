@@ -1,5 +1,5 @@
-# make demo | make test | make test-fast | make stacks | make lint | make notebooks |
-# make docs | make dist.
+# make demo | make test | make test-fast | make stacks | make data | make lint |
+# make notebooks | make docs | make dist.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast test-floors lint notebooks docs dist environment
+.PHONY: demo test test-fast test-floors data lint notebooks docs dist environment
 .PHONY: stacks traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
@@ -30,6 +30,10 @@ test-floors:
 	$(PYTHON) .ci/floors.py > .venv-floors/requirements.txt
 	$(MAKE) test VENV=.venv-floors \
 	  REQUIREMENTS="--requirement .venv-floors/requirements.txt"
+
+# What problems and tests read and no package brings; without it those tests are skipped.
+data: $(INSTALLED)
+	$(BIN)/python -m benchmarks data
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "data": (
+        "data.command",
+        "which data do the problems need, and is it here?",
+    ),
     "demo": (
         "demo",
         "do these optimizers train a small image classifier as well as Adam?",
@@ -63,4 +67,7 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit("stopped")

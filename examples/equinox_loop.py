@@ -78,13 +78,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=SCHEDULE, help="train up to here")
     parser.add_argument("--directory", type=Path, required=True, help="for the run")
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps is {args.steps}, allowed is an integer >= 1")
     x, y = load_digits(return_X_y=True)
     x, y = (x / 16).astype(np.float32), y.astype(np.int32)
     model = make_model(128, jax.random.key(0))
     opt_state = TX.init(eqx.filter(model, eqx.is_inexact_array))
     statistics = jax.jit(stepsize_statistics)
     options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
-    writer = SummaryWriter(str(args.directory / "events"))
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
         start = manager.latest_step() or 0
         if start:
@@ -92,6 +93,9 @@ def main() -> None:
             arrays = manager.restore(start, args=ocp.args.StandardRestore(like))
             model, opt_state = eqx.combine(arrays, (model, opt_state))
             print(f"resumed at step {start}")
+        # What was written after the checkpoint, before a kill, comes once more.
+        events = str(args.directory / "events")
+        writer = SummaryWriter(events, purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
             model, opt_state, loss = train_step(model, opt_state, x[batch], y[batch])

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=SCHEDULE, help="train up to here")
     parser.add_argument("--directory", type=Path, required=True, help="for the run")
     args = parser.parse_args()
+    if args.steps < 1:
+        parser.error(f"--steps is {args.steps}, allowed is an integer >= 1")
     x, y = load_digits(return_X_y=True)
     x, y = (x / 16).astype(np.float32), y.astype(np.int32)
     network = Network(128)
@@ -84,13 +86,15 @@ def main() -> None:
     )
     statistics = jax.jit(stepsize_statistics)
     options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
-    writer = SummaryWriter(str(args.directory / "events"))
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
         start = manager.latest_step() or 0
         if start:
             like = ocp.args.StandardRestore(state)
             state = manager.restore(start, args=like)
             print(f"resumed at step {start}")
+        # What was written after the checkpoint, before a kill, comes once more.
+        events = str(args.directory / "events")
+        writer = SummaryWriter(events, purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
             state, loss = train_step(state, x[batch], y[batch])

@@ -1,10 +1,13 @@
 """Data sets: each file here loads one, checks it, and says what is missing."""
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 INSTALL = 'pip install "adabelief-optax[benchmarks]"'
+DOWNLOAD = "python -m benchmarks data"
+VARIABLE = "ADABELIEF_OPTAX_DATA"
 
 
 class MissingData(Exception):
@@ -17,6 +20,14 @@ class Splits(NamedTuple):
     train: Any
     valid: Any
     test: Any
+
+
+def cache() -> Path:
+    """Returns the folder of what is downloaded, which ADABELIEF_OPTAX_DATA names."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(caches) / "adabelief_optax" / "data"
 
 
 def folder_of(package: str, contents: str) -> Path:

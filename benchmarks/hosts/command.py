@@ -12,19 +12,26 @@ goes on where a run was killed, with as many devices as there are then.
 """
 
 import argparse
+import os
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import cli
-from benchmarks.hosts import batches, checkpoint, network
+from benchmarks import cli, locks
+from benchmarks.hosts import agreement, batches, checkpoint, network, rendezvous
 from benchmarks.hosts.program import ARGUMENTS, Program, State, build, place
 
 MOMENTS = ("float32", "bfloat16")
+SAME = ("steps", "save_every", "strict")  # with FIXED, the same in all processes
+INTERRUPTED = 130  # the exit status that shells know
+WHERE = "HOST:PORT, with a port from 1 to 65535"
 # Options that a run keeps when it goes on; the number of steps may grow.
 FIXED = (
     "optimizer",
@@ -37,24 +44,36 @@ FIXED = (
 )
 
 
+def newest(args: argparse.Namespace) -> int | None:
+    """Returns the step to go on from, and says what is wrong with later ones."""
+    found = checkpoint.find(args.directory)
+    if found.damages and args.strict:
+        raise SystemExit(f"{found.damages[0]}; without --strict, an older one is used")
+    for line in checkpoint.pass_over(args.directory, found):
+        print(line, flush=True)
+    return found.step
+
+
 def begin(
-    args: argparse.Namespace, program: Program, manager: Any, options: dict[str, Any]
+    args: argparse.Namespace, program: Program, step: int | None, options: dict
 ) -> tuple[State, int, batches.Position]:
-    """Returns state, step and position of the newest checkpoint, or of the start."""
-    step = manager.latest_step() if manager else None
+    """Returns state, step and position of a checkpoint, or of the start."""
     if step is None:
         return program.init(), 0, batches.Position()
     if step > args.steps:
         raise SystemExit(f"--steps is {args.steps}, but {step} are done already")
-    like = program.like
-    state, record = checkpoint.restore(manager, step, like, options)
+    path = args.directory / str(step)
+    state, record = checkpoint.restore(path, program.like, options)
     return state, step, batches.Position(*record["position"])
 
 
-def train(args: argparse.Namespace, program: Program, manager: Any) -> State:
+def train(args: argparse.Namespace, program: Program) -> State:
     """Trains to the last step, from where the checkpoints end."""
     options = {name: getattr(args, name) for name in FIXED}
-    state, done, position = begin(args, program, manager, options)
+    folder = args.directory
+    step = agreement.first(lambda: newest(args)) if folder else None
+    state, done, position = begin(args, program, step, options)
+    manager = checkpoint.open_manager(folder) if folder else None
     images, labels = batches.load()[0]
     quiet = None if jax.process_index() == 0 else True  # None: as the terminal is
     steps = range(done + 1, args.steps + 1)
@@ -63,9 +82,15 @@ def train(args: argparse.Namespace, program: Program, manager: Any) -> State:
         arrays = [place(x[batch], program.batch) for x in (images, labels)]
         state, _ = program.step(state, *arrays)
         if manager and (step % args.save_every == 0 or step == args.steps):
+            checkpoint.finish(manager)
+            agreement.shared(folder)
+            agreement.together(partial(checkpoint.no_room, folder, state))
             record = {"position": position, "options": options}
             checkpoint.save(manager, step, state, record)
-    return state
+    if manager:
+        checkpoint.finish(manager)
+        manager.close()
+    return jax.block_until_ready(state)
 
 
 def report(args: argparse.Namespace, state: State, seconds: float) -> None:
@@ -79,8 +104,17 @@ def report(args: argparse.Namespace, state: State, seconds: float) -> None:
         f"x {jax.device_count()}, processes: {jax.process_count()}"
     )
     if args.out:
-        np.savez(args.out, **checkpoint.by_path(params))
+        save_arrays(args.out, checkpoint.by_path(params))
         print(f"saved {args.out}")
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a file of this very name; NumPy alone would append .npz."""
+    try:
+        with path.open("wb") as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        raise SystemExit(f"cannot write --out {path}: {error.strerror}") from None
 
 
 def connect(args: argparse.Namespace) -> None:
@@ -97,9 +131,10 @@ def connect(args: argparse.Namespace) -> None:
                 f"--process-id is {args.process_id}, allowed is less than "
                 f"--processes {args.processes}"
             )
+        rendezvous.meet(*given, args.wait)
         # Between processes on CPU; the default in newer versions of JAX alone.
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(*given)
+        jax.distributed.initialize(str(args.coordinator), *given[1:])
     elif given != [None] * 3:
         raise SystemExit(
             "--coordinator, --processes, --process-id: allowed is all three or none"
@@ -121,25 +156,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--directory", type=Path, help="of checkpoints, one for all processes")
     add("--save-every", type=count, default=50, help="steps; default %(default)s")
     add("--out", type=cli.file, help="write the final parameters to this file (.npz)")
-    add("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    add("--strict", action="store_true", help="refuse a damaged newest checkpoint")
+    where = partial(cli.allowed, WHERE, rendezvous.address, bool)
+    add("--coordinator", type=where, metavar="HOST:PORT", help="of process 0")
     add("--processes", type=count, help="how many there are")
     add("--process-id", type=cli.integer(0), help="which of them this is, from 0")
+    words = "seconds for the other processes; default %(default)s"
+    add("--wait", type=cli.positive, default=30, help=words)
     add("--distributed", action="store_true", help="ask the cluster for these three")
 
 
-def run(args: argparse.Namespace) -> None:
-    """Trains, and prints and saves the result."""
-    connect(args)
+def agree(args: argparse.Namespace) -> None:
+    """Exits if the processes differ in what they should do."""
+    agreement.same_devices()
+    options = {name: getattr(args, name) for name in (*FIXED, *SAME)}
+    agreement.same_options(options | {"directory": bool(args.directory)})
     if args.batch_size % jax.device_count():
         raise SystemExit(
             f"--batch-size is {args.batch_size}, allowed is a multiple of "
             f"the {jax.device_count()} devices"
         )
-    manager = checkpoint.open_manager(args.directory) if args.directory else None
-    program, began = build(args), time.perf_counter()
-    state = jax.block_until_ready(train(args, program, manager))
-    seconds = time.perf_counter() - began
-    if manager:
-        manager.close()  # waits until the last checkpoint is there
-    if jax.process_index() == 0:
-        report(args, state, seconds)
+
+
+@contextmanager
+def owned(folder: Path | None) -> Iterator[None]:
+    """Has the folder for this run alone, or exits; process 0 has its lock for all."""
+    if folder is None:
+        yield
+        return
+    held = []
+    agreement.first(lambda: held.append(locks.acquire(folder)))
+    try:
+        agreement.shared(folder)
+        yield
+    finally:
+        for lock in held:
+            locks.release(lock)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Trains, and prints and saves the result."""
+    try:
+        connect(args)
+        agree(args)
+        with owned(args.directory):
+            program, began = build(args), time.perf_counter()
+            state = train(args, program)
+            seconds = time.perf_counter() - began
+        if jax.process_index() == 0:
+            report(args, state, seconds)
+    except KeyboardInterrupt:
+        print("stopped; with --directory, the same command goes on from there")
+        leave()
+
+
+def leave() -> None:
+    """Ends the process at once: its threads, in the middle of work, would crash it."""
+    sys.stdout.flush()
+    if jax.process_count() > 1 and jax.process_index() == 0:
+        time.sleep(1)  # without process 0 the others print a trace of C++
+    os._exit(INTERRUPTED)

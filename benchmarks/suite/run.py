@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks import cli, machine
+from benchmarks import cli, locks, machine
 from benchmarks.data import MissingData
 from benchmarks.suite import store
 from benchmarks.suite.candidates import CANDIDATES
@@ -32,14 +32,19 @@ from benchmarks.suite.trials import CALLS
 SMOKE_RESULTS = Path("smoke-output")
 
 
-def run_problem(problem: Problem, args: argparse.Namespace, bar: tqdm) -> None:
-    """Runs all budgets of all optimizers on a problem, then times their steps."""
+def run_problem(
+    problem: Problem, args: argparse.Namespace, bar: tqdm
+) -> MissingData | None:
+    """Runs all budgets of all optimizers on a problem, then times their steps.
+
+    It returns why the problem is left out, if it is.
+    """
     try:
         splits = problem.load()
     except MissingData as error:
         bar.write(f"{problem.name} is left out: {error}", sys.stdout)
         bar.total -= parts(args)
-        return
+        return error
     for name in args.optimizer:
         bar.set_description(f"{problem.name}, {name}")
         for budget in args.budget:
@@ -52,6 +57,7 @@ def run_problem(problem: Problem, args: argparse.Namespace, bar: tqdm) -> None:
         known = {record["optimizer"] for record in store.read(path)}
         if not known >= set(args.optimizer):
             store.append(path, time_steps(problem, args.optimizer, splits))
+    return None
 
 
 def parts(args: argparse.Namespace) -> int:
@@ -91,12 +97,16 @@ def run(args: argparse.Namespace) -> None:
     # What --smoke trains must never be among the published results.
     args.results = args.results or (SMOKE_RESULTS if args.smoke else store.RESULTS)
     print(f"{__doc__}\n{machine.summary()}", flush=True)
-    with tqdm(total=parts(args) * len(args.problem), unit="part") as bar:
+    chosen = [problems()[name] for name in args.problem]
+    chosen = list(map(smaller, chosen)) if args.smoke else chosen
+    total = parts(args) * len(chosen)
+    with locks.locked(args.results), tqdm(total=total, unit="part") as bar:
         try:
-            for problem in map(problems().get, args.problem):
-                run_problem(smaller(problem) if args.smoke else problem, args, bar)
+            left_out = [run_problem(problem, args, bar) for problem in chosen]
         except KeyboardInterrupt:
             sys.exit("stopped; the same command goes on from what is recorded")
+    if all(left_out):
+        sys.exit("nothing was trained: the data of every problem is missing")
 
 
 def smaller(problem: Problem) -> Problem:

@@ -1,11 +1,13 @@
 """How are finished trials kept, so that nothing is trained twice?
 
 A line of JSON for each trial, appended as soon as it ends, in
-`results/BUDGET/PROBLEM.jsonl`. A line that was cut off is dropped when it is read.
+`results/BUDGET/PROBLEM.jsonl`. A last line that was cut off is none, and goes when the
+next is written.
 """
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 
 RESULTS = Path(__file__).parents[1] / "results"
 DIGITS = 5  # significant ones, of what is stored
+# What two trainings cannot have in common.
+KEY = ("problem", "optimizer", "role", "rate", "eps", "seed", "steps")
 Record = dict[str, Any]
 
 
@@ -22,24 +26,74 @@ def path_of(folder: Path, budget: str, problem: str) -> Path:
 
 
 def read(path: Path) -> list[Record]:
-    """Returns the records of a file, without a last line that was cut off."""
-    if not path.exists():
-        return []
-    lines = path.read_text().splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-        path.write_text("".join(lines))
-    return [json.loads(line) for line in lines]
+    """Returns the records of a file, without a last line that was cut off.
+
+    It never writes: the report reads too, while a run may be writing.
+
+    Raises:
+        SystemExit: if a line is no record, or says again what another has said.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    records: list[Record] = []
+    lines_of: dict[tuple, int] = {}
+    for number, line in enumerate(lines, 1):
+        record = parsed(line)
+        if record is None and number == len(lines) and not ends(path):
+            break
+        if record is None:
+            raise SystemExit(
+                f"{path}, line {number} is no JSON object: mend or drop it"
+            )
+        if (key := key_of(record)) in lines_of:
+            raise SystemExit(
+                f"{path}, line {number} is the same training as line {lines_of[key]} "
+                f"({', '.join(map(str, key))}): drop one of them"
+            )
+        if key:
+            lines_of[key] = number
+        records.append(record)
+    return records
+
+
+def parsed(line: str) -> Record | None:
+    """Returns the record of a line, or None if it is none."""
+    with suppress(ValueError):
+        record = json.loads(line)
+        return record if isinstance(record, dict) else None
+    return None
+
+
+def ends(path: Path) -> bool:
+    """Whether the last line of a file has its end."""
+    return path.read_bytes().endswith(b"\n")
+
+
+def key_of(record: Record) -> tuple:
+    """Returns what one training alone has, or nothing for what may be timed again."""
+    return tuple(record.get(name) for name in KEY) if "role" in record else ()
 
 
 def append(path: Path, records: list[Record]) -> None:
     """Writes records behind those of the file, on disk when it returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    mend(path)
     text = "".join(f"{json.dumps(record, allow_nan=False)}\n" for record in records)
     with path.open("a") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def mend(path: Path) -> None:
+    """Ends the last line, or drops it if it was cut off."""
+    if not path.exists() or not path.stat().st_size or ends(path):
+        return
+    whole, end, last = path.read_bytes().rpartition(b"\n")
+    if parsed(last.decode(errors="replace")) is None:
+        os.truncate(path, len(whole) + len(end))
+    else:
+        with path.open("ab") as file:
+            file.write(b"\n")
 
 
 def rounded(values: Any) -> Any:

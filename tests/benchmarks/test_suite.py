@@ -11,8 +11,8 @@ import optax
 import pandas as pd
 import pytest
 
-from benchmarks import looks
-from benchmarks.data import Splits
+from benchmarks import locks, looks
+from benchmarks.data import MissingData, Splits
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
 from benchmarks.suite import markdown, report, statistics, store
 from benchmarks.suite import run as suite
@@ -131,6 +131,72 @@ def test_resuming_trains_only_what_is_missing(tmp_path, monkeypatch):
     keep = ("rate", "eps", "seed", "steps_to_target", "test", "valid")
     ours = [[row[k] for k in keep] for row in store.read(path)]
     assert ours == [[json.loads(line)[k] for k in keep] for line in lines]
+
+
+LINES = [
+    {"role": "seed", "optimizer": "sgd", "problem": "slope", "seed": seed, "rate": 0.1}
+    for seed in range(3)
+]
+
+
+def test_reading_never_writes_and_loses_no_whole_record(tmp_path):
+    """An editor had dropped the last newline, and with it the last record went."""
+    path = tmp_path / "slope.jsonl"
+    store.append(path, LINES)
+    text = path.read_text()
+    for last, kept in (("\n", 3), ("}\n", 2)):
+        path.write_text(text.removesuffix(last))
+        assert store.read(path) == LINES[:kept]
+        assert path.read_text() == text.removesuffix(last)
+        store.append(path, [LINES[2] | {"seed": 9}])
+        assert store.read(path) == [*LINES[:kept], LINES[2] | {"seed": 9}]
+
+
+@pytest.mark.parametrize("bad", ["{", "3", "<<<<<<< HEAD"])
+def test_a_line_that_is_no_record_is_named(tmp_path, bad):
+    path = tmp_path / "slope.jsonl"
+    store.append(path, LINES)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], bad, *lines[1:], ""]))
+    with pytest.raises(SystemExit) as error:
+        store.read(path)
+    assert f"{path}, line 2 is no JSON object" in error.value.code
+
+
+def test_a_training_recorded_twice_is_refused_by_name(tmp_path):
+    path = store.path_of(tmp_path, "small", "digits")
+    twice = LINES[1] | {"problem": "digits", "steps": 400}
+    store.append(path, [*LINES, twice, twice])
+    with pytest.raises(SystemExit) as error:
+        report.write(tmp_path, tmp_path)
+    assert f"{path}, line 5 is the same training as line 4 (digits, sgd, seed" in (
+        error.value.code
+    )
+
+
+def started(*options):
+    parser = argparse.ArgumentParser()
+    suite.add_arguments(parser)
+    suite.run(parser.parse_args([*options, "--problem", "quadratic,digits"]))
+
+
+def test_two_runs_on_one_folder_are_refused(tmp_path):
+    with locks.locked(tmp_path), pytest.raises(SystemExit, match="is in use by proc"):
+        started("--results", str(tmp_path))
+    assert not list(tmp_path.glob("*/*.jsonl"))
+
+
+def test_nothing_but_missing_data_is_a_failure(tmp_path, monkeypatch):
+    def left_out(problem, args, bar):
+        missing = names is None or problem.name in names
+        return MissingData("no data") if missing else None
+
+    monkeypatch.setattr(suite, "run_problem", left_out)
+    names = ["digits"]
+    started("--results", str(tmp_path))
+    names = None
+    with pytest.raises(SystemExit, match="data of every problem is missing"):
+        started("--results", str(tmp_path))
 
 
 @pytest.mark.slow

@@ -104,7 +104,9 @@ def saved(directory):
 
 def unfinished(directory):
     """Returns the folders into which a checkpoint is being written."""
-    return [p for p in directory.glob("*") if not p.name.isdecimal()]
+    names = [path.name for path in directory.glob("*")]
+    others = [n for n in names if not n.isdecimal() and not n.startswith(".")]
+    return [directory / name for name in others]
 
 
 def kill_while_saving(directory, processes):

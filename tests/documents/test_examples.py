@@ -1,10 +1,11 @@
 """Do the examples train, write what they promise, and go on where they ended?"""
 
 import os
+import shutil
 import struct
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from tests.helpers import ROOT, python
 
@@ -15,10 +16,10 @@ EXAMPLES = {
 }
 
 
-def trained(name, directory, steps):
-    """Returns what the example prints."""
+def started(name, directory, steps):
+    """Runs the example to its end."""
     options = ["--directory", directory, "--steps", steps]
-    done = python(
+    return python(
         "-W",
         "error",
         ROOT / "examples" / f"{name}.py",
@@ -28,12 +29,20 @@ def trained(name, directory, steps):
         JAX_COMPILATION_CACHE_DIR=str(directory.parent / "cache"),
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
+
+
+def trained(name, directory, steps):
+    """Returns what the example prints."""
+    done = started(name, directory, steps)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def read(directory):
-    """Returns {tag: {step: value}} of all event files."""
+    """Returns {tag: {step: value}} of all event files, as TensorBoard shows them.
+
+    Where a session starts, it drops what earlier ones had from this step on.
+    """
     scalars = {}
     for path in sorted((directory / "events").iterdir()):
         data = path.read_bytes()
@@ -41,6 +50,10 @@ def read(directory):
             (length,) = struct.unpack("<Q", data[:8])
             event = Event.FromString(data[12 : 12 + length])
             data = data[16 + length :]
+            if event.session_log.status == SessionLog.START:
+                for steps in scalars.values():
+                    for step in [x for x in steps if x >= event.step]:
+                        del steps[step]
             for value in event.summary.value:
                 steps = scalars.setdefault(value.tag, {})
                 assert event.step not in steps
@@ -63,5 +76,22 @@ def test_example(name, kernel, tmp_path):
     assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
 
     assert "resumed" not in trained(name, tmp_path / "parts", 50)
+    shutil.copytree(tmp_path / "parts" / "50", tmp_path / "50")
     assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
     assert read(tmp_path / "parts") == whole
+
+    # As if it had been killed before it saved, when there were points already.
+    shutil.rmtree(tmp_path / "parts" / "100")
+    shutil.move(tmp_path / "50", tmp_path / "parts" / "50")
+    assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
+    assert read(tmp_path / "parts") == whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_steps_that_are_none_are_refused(name, tmp_path):
+    for steps in ("0", "-5"):
+        done = started(name, tmp_path / "run", steps)
+        assert done.returncode == 2
+        assert f"--steps is {steps}, allowed is an integer >= 1" in done.stderr
+    assert not (tmp_path / "run").exists()
