@@ -44,19 +44,28 @@ class Layers(NamedTuple):
 
 
 def layer_sum(x: jax.Array, layers: Layers) -> jax.Array:
-    """Sums x over each layer: one number for each index of the layer axes.
+    """Sums x over each layer: one number for each index of the layer axes."""
+    return over_devices(local_sum(x, layers), layers)
+
+
+def local_sum(x: jax.Array, layers: Layers) -> jax.Array:
+    """Sums x over what this device has of each layer.
 
     If the axes are traced the result has the shape of x, alike in a layer.
     """
-    if is_traced(layers.axes):
-        # By `inject_hyperparams`: every axis is summed, or not, as data.
-        for axis in reversed(range(x.ndim)):
-            x = jnp.where(axis < layers.axes, x, x.sum(axis, keepdims=True))
-        total = x
-    else:
-        total = x.sum(layers.summed(x.ndim))
-    names = split_over(x, layers.axis_name)
-    return jax.lax.psum(total, names) if names else total
+    if not is_traced(layers.axes):
+        return x.sum(layers.summed(x.ndim))
+    # By `inject_hyperparams`: every axis is summed, or not, as data.
+    for axis in reversed(range(x.ndim)):
+        x = jnp.where(axis < layers.axes, x, x.sum(axis, keepdims=True))
+    return x
+
+
+def over_devices(sums: jax.Array, layers: Layers) -> jax.Array:
+    """Adds up the sums of devices over which a layer is split."""
+    names = split_over(sums, layers.axis_name)
+    total: jax.Array = jax.lax.psum(sums, names) if names else sums
+    return total
 
 
 def split_over(x: jax.Array, axis_name: AxisName) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from adabelief_optax._checks import is_traced
 from adabelief_optax._moments import abs_sq
 from adabelief_optax._projection import mutual_scales
-from adabelief_optax._reduction import Layers, layer_sum, spread
+from adabelief_optax._reduction import Layers, local_sum, over_devices, spread
 from adabelief_optax._xla import one_call
 
 # Up to this size one stacked sum is as fast as three.
@@ -67,8 +67,10 @@ def _sums(g: jax.Array, m: jax.Array, layers: Layers) -> jax.Array:
     if isinstance(g.size, int) and g.size <= _SMALL and not is_traced(layers.axes):
         # The new leading axis is one more that is not summed.
         stacked = layers._replace(axes=(0, *(axis + 1 for axis in layers.axes)))
-        return layer_sum(jnp.stack(products), stacked)
-    return jnp.stack([layer_sum(x, layers) for x in products])
+        sums = local_sum(jnp.stack(products), stacked)
+    else:
+        sums = jnp.stack([local_sum(x, layers) for x in products])
+    return over_devices(sums, layers)
 
 
 _fused_sums = one_call(_sums, "layers")
