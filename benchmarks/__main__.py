@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "bfloat16": (
+        "suite.bfloat16",
+        "do parameters in bfloat16 train as well, and what does it take?",
+    ),
     "demo": (
         "demo",
         "do these optimizers train a small image classifier as well as Adam?",
