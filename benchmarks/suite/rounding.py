@@ -61,7 +61,7 @@ def next_moments(mu: Any, nu: Any, g: Any) -> tuple[jax.Array, jax.Array]:
 def squares(x: jax.Array, bits: jax.Array) -> jax.Array:
     """Returns the square of the sum of errors, and what it is if independent.
 
-    In units of the last bit, then in those of the layer's largest: [unit, 2].
+    In units of the last bit, then of the layer's largest: [unit, 2].
     """
     y = rounded(x, bits)
     gap = jnp.ldexp(jnp.float32(1), jnp.frexp(x)[1] - 8)
@@ -75,7 +75,7 @@ def squares(x: jax.Array, bits: jax.Array) -> jax.Array:
 
 
 def of_layer(t: Any, p: Any, u: Any, mu: Any, nu: Any, g: Any) -> jax.Array:
-    """Returns the squares of a layer's p, m and s, both ways: [number, way, unit, 2]."""
+    """Returns the squares of p, m and s, both ways: [number, way, unit, 2]."""
     m, s = next_moments(mu, nu, g)
     numbers = {
         "p": (p.astype(jnp.float32) + u.astype(jnp.float32), p, u),

@@ -87,7 +87,8 @@ def moved(p, u, count=0, seed=0):
 
 @pytest.mark.parametrize("link", [True, False])
 def test_2000_steps_of_a_millionth(link):
-    start = jnp.linspace(0.9, 1.1, 10_000).astype(jnp.bfloat16)
+    # 40,000 entries move up once on average: 0.4 % of noise from independent draws.
+    start = jnp.linspace(0.9, 1.1, 100_000).astype(jnp.bfloat16)
     tx = sgd() if link else optax.sgd(1.0)
 
     @jax.jit
