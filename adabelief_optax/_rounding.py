@@ -96,7 +96,12 @@ def rounded_update(
 def _difference(
     count: jax.Array, seed: jax.Array, u: jax.Array, p: jax.Array
 ) -> jax.Array:
-    wide, u = p.astype(jnp.float32), real(u).astype(jnp.float32)
+    info, wide, u = jnp.finfo(u.dtype), p.astype(jnp.float32), real(u)
+    u = u.astype(jnp.float32)
+    if info.bits < 32:
+        # XLA may leave out that u was rounded to 16 bits, in one program and not in
+        # another. This it may not leave out.
+        u = jax.lax.reduce_precision(u, info.nexp, info.nmant)
     # Many parameters of 16 bits are equal. Those with equal updates too get numbers
     # that are spread evenly over them, with less noise than independent ones.
     bits = random_bits(p, u, count.astype(jnp.uint32) + seed) + _by_position(p)

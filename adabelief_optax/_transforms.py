@@ -488,7 +488,8 @@ def stochastic_rounding(
     `jax.shard_map` that of the device, and in a stack of layers that in the stack.
 
     Updates of such parameters are float32, in which y − p has no rounding error that
-    matters. Parameters of 32 bits or more, integers, None leaves and masked nodes
+    matters. So it is the last link, after a wrapper such as `optax.apply_if_finite`,
+    which expects updates in the dtype of the gradients. Parameters of 32 bits or more, integers, None leaves and masked nodes
     pass untouched. Where p + u is not finite, or rounds to what is not, u is passed
     on as it is.
 
@@ -504,7 +505,6 @@ def stochastic_rounding(
 
     Example:
         >>> import jax.numpy as jnp, optax
-        >>> from adabelief_optax import stochastic_rounding
         >>> from adabelief_optax import stochastic_rounding
         >>> start = jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16)
         >>> for link in (optax.identity(), stochastic_rounding()):
@@ -541,7 +541,8 @@ def stochastic_rounding(
             )
         t = jnp.asarray(optax.safe_increment(state.count))
         # Neighbouring seeds are then far apart, beyond any count of steps.
-        far_apart = jnp.asarray(seed, jnp.uint32) * jnp.uint32(0x9E3779B9)
+        known = seed % 2**32 if isinstance(seed, int) else seed
+        far_apart = jnp.asarray(known, jnp.uint32) * jnp.uint32(0x9E3779B9)
         rounded = partial(rounded_update, t, far_apart)
         updates = jax.tree.map(rounded, updates, params)
         return updates, StochasticRoundingState(t)

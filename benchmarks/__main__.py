@@ -5,6 +5,10 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
+    "bfloat16": (
+        "suite.bfloat16",
+        "do parameters in bfloat16 train as well, and what does it take?",
+    ),
     "data": (
         "data.command",
         "which data do the problems need, and is it here?",
@@ -20,6 +24,10 @@ COMMANDS = {
     "report": (
         "suite.report",
         "what do the results of `run` say, in tables and pictures?",
+    ),
+    "rounding": (
+        "suite.rounding",
+        "do the entries of an array that is rounded at random round apart?",
     ),
     "step-time": (
         "speed.step_time",

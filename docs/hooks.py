@@ -31,7 +31,7 @@ def found(pattern: str) -> list[str]:
 def on_config(config: MkDocsConfig) -> None:
     """Makes the navigation."""
     config.nav = [{"Home": "README.md"}, {"Use it in …": "stacks.md"}]
-    config.nav += [{"API": "api.md"}]
+    config.nav += [{"API": "api.md"}, {"bfloat16": "bfloat16.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
     config.nav += [{"Benchmarks": p} for p in [found("benchmarks/*.md")] if p]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]

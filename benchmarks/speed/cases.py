@@ -9,7 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax import adabelief, aida, ladabelief, ladam
+from adabelief_optax import (
+    adabelief,
+    aida,
+    ladabelief,
+    ladam,
+    stochastic_rounding,
+)
 from benchmarks.speed.aida_loop import aida_loop
 
 RATE = 1e-3
@@ -24,6 +30,10 @@ class Case(NamedTuple):
     dtype: Any = jnp.float32
 
 
+def _all_in_bfloat16(tx: optax.GradientTransformation, summed: str = "") -> Case:
+    return Case(optax.chain(tx, stochastic_rounding()), summed, jnp.bfloat16)
+
+
 REFERENCE = "optax.adam"
 TIMED = {
     REFERENCE: Case(optax.adam(RATE)),
@@ -34,6 +44,11 @@ TIMED = {
     "aida-loop": Case(aida_loop(RATE, k=2), "gm"),
     "ladabelief": Case(ladabelief(RATE), "gm"),
     "ladam": Case(ladam(RATE), "g"),
+    "adabelief-bf16-all": _all_in_bfloat16(adabelief(RATE, **LOW)),
+    "aida-bf16-all": _all_in_bfloat16(aida(RATE, **LOW), "gm"),
+    "ladabelief-bf16-all": _all_in_bfloat16(
+        ladabelief(RATE, mu_dtype="bfloat16"), "gm"
+    ),
 }
 CASES = TIMED | {
     "aida-loop-k4": Case(aida_loop(RATE, k=4), "gm"),

@@ -40,6 +40,11 @@ def _float32(shapes: Any) -> Any:
     )
 
 
+def in_dtype(shapes: Any, dtype: Any) -> Any:
+    """Returns the same shapes in another dtype."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), shapes)
+
+
 def random_tree(seed: int, shapes: Any) -> Any:
     """Returns normal numbers; zeros might be faster to compute with."""
     leaves, structure = jax.tree.flatten(shapes)

@@ -17,7 +17,9 @@ compile: tracing, lowering and XLA's compilation of that call, from empty caches
 state: bytes a parameter, the step count left out.
 PyTorch's optimizers run `step()`, with gradients in place and nothing compiled.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
-others have k=2, and aida-loop is Aida as published, K rounds of projections.
+others have k=2, and aida-loop is Aida as published, K rounds of projections. -bf16-all:
+parameters, gradients and state in bfloat16 (LAdaBelief's second moment in float32), and
+`stochastic_rounding` at the end of the chain; the others are float32 throughout.
 """
 GPU_REMARKS = """step: {at_once} in a row, so that one runs while the next is issued.
 of copy: the bytes that the method must move, at the rate of a copy on this device,
@@ -29,7 +31,7 @@ def print_setting(results: dict[str, Any]) -> None:
     line = "{platform}, {cpu}, {cores} cores; JAX on {backend} ({device})"
     print(line.format(**results))
     print(", ".join(f"{name} {text}" for name, text in results["versions"].items()))
-    print("{parameters:,} parameters in {arrays} arrays, float32\n".format(**results))
+    print("{parameters:,} parameters in {arrays} arrays\n".format(**results))
 
 
 def median_and_quartiles(numbers: dict[str, float], unit: float = 1.0) -> str:

@@ -19,7 +19,12 @@ from benchmarks import cli, machine
 from benchmarks.speed import torch_peers
 from benchmarks.speed.cases import REFERENCE, TIMED, least_bytes
 from benchmarks.speed.output import add_shared_arguments, print_table, write
-from benchmarks.speed.parameters import random_tree, small_arrays, transformer
+from benchmarks.speed.parameters import (
+    in_dtype,
+    random_tree,
+    small_arrays,
+    transformer,
+)
 from benchmarks.speed.step_table import print_remarks, print_setting, table
 from benchmarks.speed.steps import Step, compile_steps, start
 from benchmarks.timing import Runner, Samples, on_cpu, quartiles, step_seconds
@@ -37,11 +42,14 @@ def start_all(
     names: list[str], steps: dict[str, Step], shapes: Any
 ) -> dict[str, Runner]:
     """Returns those of the optimizers that run here."""
-    params, grads = random_tree(0, shapes), random_tree(1, shapes)
+    # The gradients of all that have the same dtype are the same arrays.
+    dtypes = {TIMED[name].dtype for name in names if name in TIMED}
+    drawn = {x: [random_tree(i, in_dtype(shapes, x)) for i in (0, 1)] for x in dtypes}
     runners = {}
     for name in names:
         if name in TIMED:
-            runners[name] = start(TIMED[name].tx, steps[name], params, grads)
+            case = TIMED[name]
+            runners[name] = start(case.tx, steps[name], *drawn[case.dtype])
         elif runner := torch_peers.start(name, jax.tree.leaves(shapes)):
             runners[name] = runner
     return runners
@@ -101,7 +109,8 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     else:
         shapes = transformer(args.parameters, args.width)
     txs = {name: TIMED[name].tx for name in args.optimizers if name in TIMED}
-    compiling, compiled = compile_steps(txs, shapes, args.compilations)
+    in_dtypes = {name: in_dtype(shapes, TIMED[name].dtype) for name in txs}
+    compiling, compiled = compile_steps(txs, in_dtypes, args.compilations)
     runners = start_all(args.optimizers, compiled, shapes)
     steps, issuing = step_seconds(runners, args.steps)
     results = setting(shapes, runners)

@@ -25,9 +25,16 @@ def jitted_step(tx: optax.GradientTransformation) -> Any:
 
 
 def compile_steps(
-    txs: dict[str, optax.GradientTransformation], shapes: Any, rounds: int
+    txs: dict[str, optax.GradientTransformation],
+    shapes: dict[str, Any],
+    rounds: int,
 ) -> tuple[Samples, dict[str, Step]]:
     """Compiles every step once a round, each time from empty caches.
+
+    Args:
+        txs: the optimizers, by name.
+        shapes: of the parameters of each.
+        rounds: how often each is compiled.
 
     Returns:
         The seconds of tracing, lowering and compiling, and the last round's steps.
@@ -36,7 +43,8 @@ def compile_steps(
     for _ in range(rounds):
         seconds = {}
         for name, tx in txs.items():
-            arguments = shapes, jax.eval_shape(tx.init, shapes), shapes
+            params = shapes[name]
+            arguments = params, jax.eval_shape(tx.init, params), params
             jax.clear_caches()
             began = time.perf_counter()
             steps[name] = jitted_step(tx).lower(*arguments).compile()

@@ -37,7 +37,8 @@ moves, least: bytes a parameter in the device's memory, what is on the chip left
 passes: kernels over the array; small: all others, of a few numbers a layer.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
 others have k=2. aida-loop is Aida as published, K rounds of projections. -bf16:
-parameters and gradients in bfloat16; -bf16-moments: both moments."""
+parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of
+them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last."""
 SHARDED = {name: CASES[name].tx for name in ("adabelief", "aida", "ladabelief")}
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tests.helpers import python
@@ -33,6 +34,24 @@ def test_step_time(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "optax.adam" in done.stdout and "aida" in done.stdout
     assert json.loads(path.read_text())
+
+
+@pytest.mark.slow
+def test_bfloat16(tmp_path):
+    done = python("-m", "benchmarks", "bfloat16", "--smoke", "--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.rglob("*.jsonl")
+    found = {r["setting"]: r for r in map(json.loads, path.read_text().splitlines())}
+    assert [r["bytes"] for r in found.values()] == [12.0, 10.0, 10.0, 6.0]
+    assert 0.1 < np.mean(found["plain"]["lost"]) < 0.9
+    assert all(name in done.stdout for name in found)
+
+
+@pytest.mark.slow
+def test_rounding():
+    done = python("-m", "benchmarks", "rounding", "--smoke")
+    assert done.returncode == 0, done.stderr
+    assert "dense1.kernel" in done.stdout and "root mean square" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,469 @@
+"""Do parameters of 16 bits move on average as far as they should, wherever they are?"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+import adabelief_optax as ao
+from tests.package.test_sharding import mesh_of, shard_map
+
+ENTRIES = 4096
+LOW = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
+every_dtype = pytest.mark.parametrize("dtype", LOW)
+
+
+def sgd(learning_rate=1.0, seed=0):
+    return optax.chain(optax.sgd(learning_rate), ao.stochastic_rounding(seed))
+
+
+def adabelief(learning_rate=1e-2):
+    moments = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+    return optax.chain(ao.adabelief(learning_rate, **moments), ao.stochastic_rounding())
+
+
+def draw(seed, dtype=jnp.bfloat16, shape=(8, 16)):
+    return jax.random.normal(jax.random.key(seed), shape).astype(dtype)
+
+
+def params_of(dtype=jnp.bfloat16):
+    return {"a": draw(0, dtype), "b": draw(1, dtype, (16,)), "c": draw(2, dtype, ())}
+
+
+def gradients_of(i, dtype=jnp.bfloat16):
+    # Small steps: some of them move an entry and most do not.
+    return jax.tree.map(lambda p: 0.01 * jnp.sin(p * (i + 3)), params_of(dtype))
+
+
+def step_of(tx):
+    def step(params, state, grads):
+        updates, state = tx.update(grads, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return step
+
+
+def trained(tx, steps=5, step=None, params=None):
+    """Returns parameters and state after some steps, as a loop of a user makes them."""
+    params = params_of() if params is None else params
+    step, state = step or jax.jit(step_of(tx)), tx.init(params)
+    for i in range(steps):
+        params, state = step(params, state, gradients_of(i))
+    return params, state
+
+
+def assert_same_bits(actual, expected):
+    actual, expected = jax.device_get((actual, expected))
+    jax.tree.map(np.testing.assert_array_equal, actual, expected)
+    dtypes = (jax.tree.map(lambda x: x.dtype, tree) for tree in (actual, expected))
+    assert next(dtypes) == next(dtypes)
+
+
+@functools.cache  # so that it compiles once a shape
+def jitted_link(seed):
+    return jax.jit(ao.stochastic_rounding(seed).update)
+
+
+def moved(p, u, count=0, seed=0):
+    """Returns where plain `apply_updates` lands, in float64."""
+    state = ao.StochasticRoundingState(jnp.int32(count))
+    updates, _ = jitted_link(seed)(u, state, p)
+    new = optax.apply_updates(p, updates)
+    assert new.dtype == p.dtype
+    return np.asarray(new).astype(np.float64)
+
+
+# Right: the mean, the neighbours, and what is not finite.
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_2000_steps_of_a_millionth(link):
+    # 40,000 entries move up once on average: 0.4 % of noise from independent draws.
+    start = jnp.linspace(0.9, 1.1, 100_000).astype(jnp.bfloat16)
+    tx = sgd() if link else optax.sgd(1.0)
+
+    @jax.jit
+    def after_2000(p):
+        def step(carry, _):
+            return step_of(tx)(*carry, jnp.full_like(carry[0], 1e-6)), None
+
+        return jax.lax.scan(step, (p, tx.init(p)), length=2000)[0][0]
+
+    def mean_move(p):
+        return np.mean(np.subtract(*(np.asarray(x, np.float64) for x in (p, start))))
+
+    # In float32 a step of a millionth is itself rounded, by up to 5 % above 1.
+    expected = mean_move(after_2000(start.astype(jnp.float32)))
+    assert expected == pytest.approx(-2000e-6, rel=0.05)
+    assert mean_move(after_2000(start)) == pytest.approx(expected * link, rel=0.01)
+
+
+# Of numbers with 8 and 11 bits, at every scale where their sums are finite.
+NUMBERS = {
+    "bfloat16": st.floats(-(2.0**123), 2.0**123, width=32),
+    "float16": st.floats(-(2.0**13), 2.0**13, width=16),
+}
+
+
+def neighbours(x, dtype):
+    """Returns the largest number of the dtype up to x and the smallest from x."""
+    near, infinity = np.float64(x).astype(LOW[dtype]), LOW[dtype](np.inf)
+    # As Python's numbers, for NumPy would compare in 16 bits.
+    below = near if float(near) <= x else np.nextafter(near, -infinity)
+    above = near if float(near) >= x else np.nextafter(near, infinity)
+    return float(below), float(above)
+
+
+def sum_of(p, u, dtype):
+    """Returns p in the dtype, u in float32, and their exact sum."""
+    p = np.float64(p).astype(LOW[dtype])
+    tiny = float(np.finfo(np.float32).tiny)
+    # XLA on CPU takes subnormal numbers of float32, thus also of bfloat16, for 0.
+    p, u = (x if abs(float(x)) >= tiny else type(x)(0) for x in (p, np.float32(u)))
+    return p, u, float(p) + float(u)
+
+
+@every_dtype
+@given(data=st.data())
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_unbiased_and_between_neighbours_at_every_scale(dtype, data):
+    p = data.draw(NUMBERS[dtype])
+    share = data.draw(st.floats(-3.0, 3.0))
+    p, u, x = sum_of(p, share * 2.0 ** -data.draw(st.integers(0, 16)) * p, dtype)
+    check_mean_and_neighbours(p, u, x, dtype)
+
+
+def check_mean_and_neighbours(p, u, x, dtype):
+    count = 7
+    p = jnp.full(ENTRIES, p, dtype)
+    y = moved(p, jnp.full(ENTRIES, u), count)
+    rounded = float(np.float32(x))  # in which the sum is made
+    below, above = neighbours(rounded, dtype)
+    if 0 < abs(x) < np.finfo(np.float32).tiny:
+        below, above = min(below, 0.0), max(above, 0.0)
+    assert set(y) <= {below, above}
+    gap = above - below
+    # Numbers that are spread evenly over 4,096 entries miss the mean by a few of them;
+    # 2⁻¹⁶ of a gap is what the sum in float32 is rounded by.
+    if abs(x) >= np.finfo(np.float32).tiny or x == 0:
+        assert abs(y.mean() - x) <= 0.005 * gap + 2.0**-24 * abs(x)
+
+
+@every_dtype
+@pytest.mark.parametrize("p", [0.0, 6e-8, 3e-6, 6.0e-5, 6.1e-5, 6.2e-5, -6.1e-5])
+@pytest.mark.parametrize("u", [1e-8, -2e-8, 1e-6, -1.1e-6])
+def test_subnormal_numbers_of_float16(dtype, p, u):
+    check_mean_and_neighbours(*sum_of(p, u, dtype), dtype)
+
+
+@given(
+    p=st.floats(width=16),
+    u=st.floats(width=32),
+    dtype=st.sampled_from(sorted(LOW)),
+)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_no_nan_that_the_sum_does_not_have(p, u, dtype):
+    p = jnp.full(4, np.float64(p).astype(LOW[dtype]))
+    y = moved(p, jnp.full(4, u, jnp.float32))
+    with np.errstate(all="ignore"):
+        plain = np.float32(p[0]) + np.float32(u)
+    assert np.isnan(y).all() == np.isnan(plain)
+    if np.isinf(plain):
+        assert (y == plain).all()
+
+
+@every_dtype
+@pytest.mark.parametrize("sign", [1, -1])
+def test_beyond_the_largest_number(dtype, sign):
+    largest = float(jnp.finfo(dtype).max)
+    p = jnp.full(64, sign * largest, dtype)
+    for share in (1e-4, 1e-2, 1.0):
+        y = moved(p, jnp.full(64, sign * share * largest, jnp.float32))
+        assert not np.isnan(y).any()
+        assert np.isin(y, [sign * largest, sign * np.inf]).all()
+    assert (y == sign * np.inf).all()
+
+
+# The bits: what varies them, and what does not.
+
+
+def ups(count=0, seed=0, p=1.0):
+    """Returns which entries of equal p and u go up, one in four."""
+    u = jnp.full(ENTRIES, 1 / 512)
+    return moved(jnp.full(ENTRIES, p, jnp.bfloat16), u, count, seed) > p
+
+
+@pytest.mark.parametrize("other", [{"count": 1}, {"seed": 1}, {"seed": 2**32 - 1}])
+def test_count_and_seed_vary_the_bits(other):
+    one, two = ups(), ups(**other)
+    assert one.mean() == pytest.approx(0.25, abs=0.01)
+    assert two.mean() == pytest.approx(0.25, abs=0.01)
+    assert 0.02 < np.mean(one != two)
+    np.testing.assert_array_equal(one, ups())
+
+
+def test_neighbouring_seeds_are_not_neighbouring_steps():
+    of_seed = [ups(count=5, seed=seed) for seed in range(4)]
+    of_count = [ups(count=5 + i) for i in range(1, 4)]
+    for x in of_seed[1:]:
+        assert all((x != y).any() for y in of_count)
+
+
+def test_one_entry_moves_as_often_as_it_should():
+    moves = [moved(jnp.bfloat16(1), jnp.float32(1 / 512), i) > 1 for i in range(2000)]
+    # Five standard errors of 2,000 independent draws.
+    assert np.mean(moves) == pytest.approx(0.25, abs=5 * (0.1875 / 2000) ** 0.5)
+
+
+@every_dtype
+def test_no_update_moves_nothing(dtype):
+    p = draw(0, dtype)
+    np.testing.assert_array_equal(moved(p, jnp.zeros_like(p)), np.asarray(p, float))
+
+
+# What passes untouched, and what is refused.
+
+
+def test_other_leaves_pass_untouched():
+    params = {
+        "float32": jnp.ones(3),
+        "integer": jnp.arange(3),
+        "boolean": jnp.array([True, False]),
+        "complex": jnp.ones(3, jnp.complex64),
+        "none": None,
+        "masked": optax.MaskedNode(),
+        "bfloat16": jnp.ones(64, jnp.bfloat16),
+    }
+    updates = jax.tree.map(lambda p: jnp.full_like(p, 1) * 1, params)
+    updates["bfloat16"] = jnp.full(64, 1e-3, jnp.bfloat16)
+    tx = ao.stochastic_rounding()
+    found, _ = tx.update(updates, tx.init(params), params)
+    changed = found.pop("bfloat16")
+    assert set(np.asarray(changed)) == {0.0, 1 / 128}
+    assert found.pop("masked") == updates["masked"]
+    for name, update in found.items():
+        assert update is updates[name]
+
+
+def test_float64_passes_untouched(x64):
+    p, u, tx = jnp.ones(3), jnp.full(3, 1e-17), ao.stochastic_rounding()
+    assert p.dtype == jnp.float64
+    assert tx.update(u, tx.init(p), p)[0] is u
+
+
+def test_an_update_needs_parameters():
+    tx = sgd()
+    state = tx.init(params_of())
+    with pytest.raises(ValueError, match="needs the parameters: call update"):
+        tx.update(gradients_of(0), state)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "1"])
+def test_a_seed_is_a_natural_number(seed):
+    with pytest.raises(ValueError, match="seed"):
+        ao.stochastic_rounding(seed)
+
+
+def test_state_is_one_count():
+    state = ao.stochastic_rounding().init(params_of())
+    assert isinstance(state, ao.StochasticRoundingState)
+    assert [x.shape for x in jax.tree.leaves(state)] == [()]
+    _, (_, state) = trained(sgd(), steps=3)
+    assert state.count == 3
+
+
+# The same step wherever it runs.
+
+
+def test_jit_equals_eager():
+    tx = sgd()
+    assert_same_bits(trained(tx, step=step_of(tx)), trained(tx))
+    unmoved = trained(optax.sgd(1.0))[0]
+    assert any(
+        (x != y).any()
+        for x, y in zip(*map(jax.tree.leaves, (trained(tx)[0], unmoved)), strict=True)
+    )
+
+
+def test_donation():
+    tx = adabelief()
+    step = jax.jit(step_of(tx), donate_argnums=(0, 1))
+    assert_same_bits(trained(tx, step=step), trained(tx))
+
+
+def test_scan():
+    tx = adabelief()
+    grads = [gradients_of(i) for i in range(5)]
+    grads = jax.tree.map(lambda *x: jnp.stack(x), *grads)
+
+    @jax.jit
+    def scanned(params):
+        def step(carry, g):
+            return step_of(tx)(*carry, g), None
+
+        return jax.lax.scan(step, (params, tx.init(params)), grads)[0]
+
+    assert_same_bits(scanned(params_of()), trained(tx))
+
+
+def test_vmap_is_each_alone():
+    tx = sgd()
+    params = jnp.stack([draw(i) for i in range(3)])
+    grads = 0.01 * jnp.sin(7 * params)
+    state = jax.vmap(tx.init)(params)
+    together, _ = jax.jit(jax.vmap(step_of(tx)))(params, state, grads)
+    for i in range(3):
+        alone, _ = jax.jit(step_of(tx))(params[i], tx.init(params[i]), grads[i])
+        assert_same_bits(together[i], alone)
+
+
+WRAPPERS = {
+    "MultiSteps": lambda tx: optax.MultiSteps(tx, every_k_schedule=1),
+    "masked": lambda tx: optax.masked(tx, {"a": True, "b": True, "c": True}),
+    "partition": lambda tx: optax.partition({"x": tx}, dict.fromkeys("abc", "x")),
+    "with_extra_args": optax.with_extra_args_support,
+    "named_chain": lambda tx: optax.named_chain(("all", tx)),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrapped_as_alone(name):
+    assert_same_bits(trained(WRAPPERS[name](sgd()))[0], trained(sgd())[0])
+
+
+def test_apply_if_finite_goes_before_the_link():
+    # It wants updates in the dtype of the gradients, of which the link needs more bits.
+    finite = optax.apply_if_finite(optax.sgd(1.0), 2)
+    tx = optax.chain(finite, ao.stochastic_rounding())
+    assert_same_bits(trained(tx)[0], trained(sgd())[0])
+    with pytest.raises(TypeError, match="equal output types"):
+        trained(optax.apply_if_finite(sgd(), 2))
+
+
+def test_multisteps_moves_at_every_second_step():
+    tx = optax.MultiSteps(sgd(), every_k_schedule=2)
+    start = params_of()
+    one, state = trained(tx, steps=1)
+    assert_same_bits(one, start)
+    two, _ = jax.jit(step_of(tx))(one, state, gradients_of(1))
+    assert (two["a"] != one["a"]).any()
+
+
+def test_masked_rounds_only_what_it_shows():
+    mask = {"a": True, "b": False, "c": False}
+    tx = optax.chain(optax.sgd(1.0), optax.masked(ao.stochastic_rounding(), mask))
+    found = trained(tx)[0]
+    assert_same_bits(found["a"], trained(sgd())[0]["a"])
+    assert_same_bits(found["b"], trained(optax.sgd(1.0))[0]["b"])
+
+
+def test_inject_hyperparams():
+    tx = optax.inject_hyperparams(sgd)(learning_rate=1.0, seed=3)
+    assert_same_bits(trained(tx)[0], trained(sgd(1.0, 3))[0])
+    link = optax.inject_hyperparams(ao.stochastic_rounding)(seed=3)
+    found = trained(optax.chain(optax.sgd(1.0), link))[0]
+    assert_same_bits(found, trained(sgd(1.0, 3))[0])
+
+
+def test_a_seed_may_be_traced():
+    def after(seed):
+        return trained(sgd(1.0, seed))[0]
+
+    assert_same_bits(jax.jit(after)(3), after(3))
+    assert (after(3)["a"] != after(4)["a"]).any()
+
+
+def test_nnx_optimizer():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.a, self.b, self.c = (nnx.Param(x) for x in params_of().values())
+
+    model, tx = Model(), adabelief()
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for i in range(5):
+        grads = nnx.state(model, nnx.Param)
+        nnx.replace_by_pure_dict(grads, gradients_of(i))
+        optimizer.update(model, grads)
+    found = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    step = step_of(tx)  # as is, since `optimizer.update` is not jitted here
+    assert_same_bits(found, trained(tx, step=step)[0])
+
+
+SPECS = {"a": P("x", "y"), "b": P(("x", "y")), "c": P()}
+
+
+def put(tree, mesh):
+    return jax.tree.map(
+        lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec)), tree, SPECS
+    )
+
+
+SHARDED = [
+    (sgd, AxisType.Auto),
+    (sgd, AxisType.Explicit),
+    (adabelief, AxisType.Auto),
+    (adabelief, AxisType.Explicit),
+]
+
+
+@pytest.mark.parametrize(("optimizer", "kind"), SHARDED)
+def test_sharded_equals_whole(optimizer, kind):
+    tx = optimizer()
+    with mesh_of(kind) as mesh:
+        params, state, step = put(params_of(), mesh), None, jax.jit(step_of(tx))
+        of_params = jax.tree.map(lambda p: p.sharding, params)
+        state = tx.init(params)
+        for i in range(5):
+            params, state = step(params, state, put(gradients_of(i), mesh))
+        for x, sharding in zip(*map(jax.tree.leaves, (params, of_params)), strict=True):
+            assert x.sharding.is_equivalent_to(sharding, x.ndim)
+    assert_same_bits((params, state), trained(tx))
+
+
+def test_inside_shard_map_each_device_is_on_its_own():
+    tx, p = sgd(), draw(0)
+    g = 0.01 * jnp.sin(5 * p)
+    with mesh_of(AxisType.Auto) as mesh:
+        step = shard_map(step_of(tx), mesh, (P("x"), P(), P("x")), (P("x"), P()))
+        found, state = jax.jit(step)(p, tx.init(p), g)
+    parts = [
+        jax.jit(step_of(tx))(p[i : i + 2], tx.init(p), g[i : i + 2])[0]
+        for i in range(0, 8, 2)
+    ]
+    assert_same_bits(found, jnp.concatenate(parts))
+    assert jax.tree.leaves(state)[0] == 1
+
+
+@pytest.mark.slow
+def test_a_checkpoint_resumes_bit_for_bit(tmp_path):
+    import orbax.checkpoint as ocp
+
+    tx = adabelief()
+    half = trained(tx, steps=4)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "4", half)
+        checkpointer.wait_until_finished()
+        like = jax.tree.map(jnp.zeros_like, half)
+        params, state = checkpointer.restore(tmp_path / "4", like)
+    step = jax.jit(step_of(tx))
+    for i in range(4, 8):
+        params, state = step(params, state, gradients_of(i))
+    assert_same_bits((params, state), trained(tx, steps=8))
+
+
+@functools.cache
+def bytes_of(tx):
+    return sum(x.nbytes for x in jax.tree.leaves(tx.init(params_of())))
+
+
+def test_the_link_costs_one_count():
+    assert bytes_of(sgd()) - bytes_of(optax.sgd(1.0)) == 4
