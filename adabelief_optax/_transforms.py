@@ -489,9 +489,9 @@ def stochastic_rounding(
 
     Updates of such parameters are float32, in which y − p has no rounding error that
     matters. So it is the last link, after a wrapper such as `optax.apply_if_finite`,
-    which expects updates in the dtype of the gradients. Parameters of 32 bits or more, integers, None leaves and masked nodes
-    pass untouched. Where p + u is not finite, or rounds to what is not, u is passed
-    on as it is.
+    which expects updates in the dtype of the gradients. Parameters of 32 bits or more,
+    integers, None leaves and masked nodes pass untouched. Where p + u is not finite, or
+    rounds to what is not, u is passed on as it is.
 
     Args:
         seed: an integer that varies the random bits.
