@@ -37,8 +37,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
-    A, B, C = _finite(*sums)
-    squares, inner = jnp.stack([A, B]), jnp.stack([C, C])
+    squares, C = _finite(sums)
+    inner = jnp.broadcast_to(C, squares.shape)
     scales: jax.Array | None = None
     for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
@@ -47,22 +47,21 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales
-            scales = _looped_rounds(jnp.asarray(k, int), xi, A, B, C, *start)
+            scales = _looped_rounds(jnp.asarray(k, int), xi, *squares, C, *start)
     assert scales is not None
     return scales
 
 
-def _finite(A: jax.Array, B: jax.Array, C: jax.Array) -> tuple[jax.Array, ...]:
-    """Returns the sums, where one is too large for the dtype as the largest number.
+def _finite(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns A, B and C, where one is too large for the dtype as a large number.
 
     So a spike among the gradients passes, and its quotients are not NaN for good.
     """
-    largest = float(jnp.finfo(A.dtype).max)
-    infinite = jnp.isinf(A) | jnp.isinf(B) | jnp.isinf(C)
-    A, B = jnp.minimum(A, largest), jnp.minimum(B, largest)
-    # Of the smaller lengths too, |C| is at most their product.
-    product = jnp.sqrt(jax.lax.stop_gradient(A)) * jnp.sqrt(jax.lax.stop_gradient(B))
-    return A, B, jnp.where(infinite, jnp.clip(C, -product, product), C)
+    squares = jnp.minimum(sums[:2], float(jnp.finfo(sums.dtype).max) / 2)
+    # |C| ≤ √A·√B, for the smaller squares too. Its own rounding is not to be cut off.
+    lengths = jnp.sqrt(jax.lax.stop_gradient(squares))
+    limit = 1.0001 * lengths[0] * lengths[1]
+    return squares, jnp.clip(sums[2], -limit, limit)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:

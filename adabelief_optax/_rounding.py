@@ -76,9 +76,16 @@ def _rounded_moment(
     g: jax.Array | None,
     t: jax.Array,
 ) -> jax.Array:
+    return store(stochastic_round(x, old.dtype, moment_bits(old, other, g, t)), old)
+
+
+def moment_bits(
+    old: jax.Array, other: jax.Array | None, g: jax.Array | None, t: jax.Array
+) -> jax.Array:
+    """Returns the random bits of a moment's entries."""
     # At the first step the moments are all 0, and only the gradients differ.
     salt = t.astype(jnp.uint32) ^ (0 if g is None else leading_bits(g) << 16)
-    return store(stochastic_round(x, old.dtype, random_bits(old, other, salt)), old)
+    return random_bits(old, other, salt)
 
 
 def rounded_update(

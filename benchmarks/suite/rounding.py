@@ -1,8 +1,9 @@
 """Do the entries of an array round apart, with and without their position in the hash?
 
-The random bits of stochastic rounding are a hash of an entry's numbers and of the count
-of steps. For parameters the entry's position is added, for moments it is not. Here both
-are rounded both ways, along the same trainings.
+The random bits of stochastic rounding are a hash of an entry's numbers (of a moment: of
+both old moments and the gradient) and of the count of steps. For parameters the entry's
+position is added, for moments it is not. Here both are rounded both ways, along the
+same trainings.
 
 variance  of the sum of a layer's rounding errors, beside that of as many independent
           ones: 1 if the entries round apart, their number if all of one size round
@@ -40,10 +41,9 @@ UNITS = ("in bits", "in size")
 WAYS = ("without position", "with position")
 
 
-def bits_of(x: Any, other: Any, count: Any, position: bool) -> jax.Array:
-    """Returns the random bits of an array's entries."""
-    bits = private.random_bits(x, other, count)
-    return bits + private._by_position(x) if position else bits
+def placed(bits: jax.Array, position: bool) -> jax.Array:
+    """Returns the random bits of an array's entries, with their position or without."""
+    return bits + private._by_position(bits) if position else bits
 
 
 def rounded(x: jax.Array, bits: jax.Array) -> jax.Array:
@@ -78,14 +78,17 @@ def of_layer(t: Any, p: Any, u: Any, mu: Any, nu: Any, g: Any) -> jax.Array:
     """Returns the squares of p, m and s, both ways: [number, way, unit, 2]."""
     m, s = next_moments(mu, nu, g)
     numbers = {
-        "p": (p.astype(jnp.float32) + u.astype(jnp.float32), p, u),
-        "m": (m, mu, s),
-        "s": (s, nu, m),
+        "p": (
+            p.astype(jnp.float32) + u.astype(jnp.float32),
+            private.random_bits(p, u, t),
+        ),
+        "m": (m, private.moment_bits(mu, nu, g, t)),
+        "s": (s, private.moment_bits(nu, mu, g, t)),
     }
     return jnp.stack(
         [
-            jnp.stack([squares(x, bits_of(*hashed, t, way)) for way in (False, True)])
-            for x, *hashed in numbers.values()
+            jnp.stack([squares(x, placed(bits, way)) for way in (False, True)])
+            for x, bits in numbers.values()
         ]
     )
 
@@ -149,8 +152,10 @@ def mean_errors(together: bool, position: bool, steps: int) -> np.ndarray:
         m, s = next_moments(mu, nu, g)
         exact = next_moments(*exact, g)
         mu, nu = (
-            rounded(x, bits_of(old, other, t, position)).astype(jnp.bfloat16)
-            for x, old, other in ((m, mu, s), (s, nu, m))
+            rounded(x, placed(private.moment_bits(old, other, g, t), position)).astype(
+                jnp.bfloat16
+            )
+            for x, old, other in ((m, mu, nu), (s, nu, mu))
         )
         mean = jnp.mean(exact[1].astype(float))
         error = jnp.mean(nu.astype(float) - exact[1].astype(float))
