@@ -27,7 +27,7 @@ def refill(tree: Any, leaves: Iterator[tuple[Any, Positions]]) -> Any:
     """
     treedef: Any
     nodes, treedef = jax.tree.flatten(tree, is_leaf=lambda x: x is not tree)
-    if jax.tree_util.treedef_is_leaf(treedef):
+    if treedef.num_nodes == treedef.num_leaves:  # not None or another empty node
         return next(leaves)[0]
     axes: Positions | None = None
     if len(nodes) == 1 and jax.tree_util.all_leaves(nodes):

@@ -42,16 +42,43 @@ def chain_optimizer(
         "coupled": (link, *rule, rate),
         "fixed": (*rule, rate, link),
     }[decay]
-    return _in_parameter_dtype(optax.chain(*links))
+    if callable(weight_decay) or isinstance(weight_decay, int | float):
+        return _in_parameter_dtype(optax.chain(*links))
+    return _in_parameter_dtype(_without_state_of(links, links.index(link)))
+
+
+def _without_state_of(
+    links: tuple[optax.GradientTransformation, ...], i: int
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the chain, in whose state link i, which keeps nothing, has no place.
+
+    `optax.inject_hyperparams` turns a decay of 0 into an array. The state then has the
+    structure that it has without injection.
+    """
+    tx = optax.chain(*links)
+
+    def init_fn(params: optax.Params) -> optax.OptState:
+        state: Any = tx.init(params)
+        return (*state[:i], *state[i + 1 :])
+
+    def update_fn(
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, optax.OptState]:
+        nothing = optax.EmptyState() if params is None else links[i].init(params)
+        whole: Any = (*state[:i], nothing, *state[i:])
+        updates, whole = tx.update(updates, whole, params, **extra_args)
+        return updates, (*whole[:i], *whole[i + 1 :])
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
 def _decay_link(
     weight_decay: optax.ScalarOrSchedule, mask: Mask, sign: int
 ) -> optax.GradientTransformationExtraArgs:
-    """Returns `optax.add_decayed_weights`, which needs no parameters to add nothing.
-
-    `optax.inject_hyperparams` turns the default decay, 0, into an array.
-    """
+    """Returns `optax.add_decayed_weights`, which needs no parameters to add nothing."""
     link = optax.with_extra_args_support(
         optax.add_decayed_weights(_times(sign, weight_decay), mask)
     )
