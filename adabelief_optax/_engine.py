@@ -123,5 +123,5 @@ def update_fn(
     ]
     if settings.rectify:
         u = rectified(u, m_hat, settings.b2, t, settings.degenerate_to_sgd)
-    new_state = store_moments(state, t, m, s, d, g, layers)
-    return store_updates(u, gradients, params), new_state
+    after = store_moments(state, t, m, s, d, g, layers)
+    return store_updates(u, gradients, params), after
