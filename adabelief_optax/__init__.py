@@ -1,7 +1,5 @@
 """AdaBelief, Aida, LAdam and LAdaBelief as Optax gradient transformations."""
 
-from optax import ScaleByBeliefState
-
 from adabelief_optax._optimizers import adabelief, aida, ladabelief, ladam
 from adabelief_optax._recommended import RECOMMENDED
 from adabelief_optax._states import ScaleByBeliefAmsgradState
@@ -20,7 +18,6 @@ from adabelief_optax._version import __version__ as __version__
 __all__ = [
     "RECOMMENDED",
     "ScaleByBeliefAmsgradState",
-    "ScaleByBeliefState",
     "StochasticRoundingState",
     "adabelief",
     "aida",
