@@ -541,7 +541,7 @@ def stochastic_rounding(
             )
         t = jnp.asarray(optax.safe_increment(state.count))
         # Neighbouring seeds are then far apart, beyond any count of steps.
-        known = seed % 2**32 if isinstance(seed, int) else seed
+        known = jnp.uint32(seed % 2**32) if isinstance(seed, int) else seed
         far_apart = jnp.asarray(known, jnp.uint32) * jnp.uint32(0x9E3779B9)
         rounded = partial(rounded_update, t, far_apart)
         updates = jax.tree.map(rounded, updates, params)

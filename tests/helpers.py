@@ -106,11 +106,16 @@ def walk(tx, gradients, params):
 
 
 def python(*arguments, timeout=300, **environment):
-    """Runs Python in the root of the repository, to its end."""
+    """Runs Python in the root of the repository, to its end.
+
+    Compiling is most of what it does, so LLVM's optimizations are left out, as in
+    conftest.py.
+    """
+    quick = {"XLA_FLAGS": "", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
     return subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT,
-        env={**os.environ, "XLA_FLAGS": "", **environment},
+        env={**os.environ, **quick, **environment},
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -235,16 +235,16 @@ def test_processes_that_are_all_there_meet(free):
     ("numbers", "line"),
     [
         ([(2, 1)], "process 1 cannot reach process 0 at --coordinator"),
-        ([(2, 0)], "process 1 did not come within 1 s"),
+        ([(2, 0)], "process 1 did not come within 3 s"),
         ([(3, 0), (3, 1), (3, 1)], "--process-id 1 was given to two processes"),
         ([(3, 0), (2, 1)], "--processes is 3 in process 0, 2 in 1"),
     ],
 )
 def test_processes_that_do_not_meet(free, numbers, line):
     began = time.monotonic()
-    ends = met(free, *numbers, seconds=1.0)
+    ends = met(free, *numbers, seconds=3.0)  # on a busy machine too
     assert all(line in end for end in ends), ends
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_a_port_in_use_is_named(free):

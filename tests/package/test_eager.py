@@ -6,7 +6,9 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.package.methods import METHODS
+from tests.package.methods import FAMILY, METHODS
+
+pytestmark = pytest.mark.slow
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
@@ -30,7 +32,12 @@ def compiled():
 PARAMS = {"kernel": jnp.ones((3, 4)), "bias": jnp.ones(4)}
 
 LOOPS = {
-    **METHODS,
+    **FAMILY,
+    **{
+        name: factory
+        for name, factory in METHODS.items()
+        if name.endswith(("-rectify", "-nesterov", "-amsgrad", "-post", "moments"))
+    },
     "aida-k9": lambda rate: ao.aida(rate, k=9),
     "rounding": lambda rate: optax.chain(ao.adabelief(rate), ao.stochastic_rounding()),
 }

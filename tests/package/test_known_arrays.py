@@ -14,6 +14,8 @@ import adabelief_optax as ao
 from tests.helpers import assert_close, gradient, params_like, run, train
 from tests.package.methods import FAMILY
 
+pytestmark = pytest.mark.slow
+
 every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=FAMILY)
 
 NUMBERS = {"b1": 0.8, "b2": 0.99, "eps": 1e-6, "eps_root": 1e-7, "weight_decay": 1e-3}

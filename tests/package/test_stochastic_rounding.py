@@ -17,6 +17,8 @@ from jax.sharding import PartitionSpec as P
 import adabelief_optax as ao
 from tests.package.test_sharding import mesh_of, shard_map
 
+pytestmark = pytest.mark.slow
+
 ENTRIES = 4096
 LOW = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}
 every_dtype = pytest.mark.parametrize("dtype", LOW)
