@@ -37,8 +37,10 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
-    squares, C = _finite(sums)
-    inner = jnp.broadcast_to(C, squares.shape)
+    # A sum too large for the dtype counts as the largest number, so that a spike among
+    # the gradients passes, and its quotients are not NaN for good.
+    sums = _limited(sums)
+    squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales: jax.Array | None = None
     for k, xi in rounds:
         xi = _not_zero(xi, sums.dtype)
@@ -47,21 +49,14 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
                 scales = _one_round(xi, squares, inner, scales)
         else:
             start = jnp.ones_like(squares) if scales is None else scales
-            scales = _looped_rounds(jnp.asarray(k, int), xi, *squares, C, *start)
+            scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
     assert scales is not None
     return scales
 
 
-def _finite(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns A, B and C, where one is too large for the dtype as a large number.
-
-    So a spike among the gradients passes, and its quotients are not NaN for good.
-    """
-    squares = jnp.minimum(sums[:2], float(jnp.finfo(sums.dtype).max) / 2)
-    # |C| ≤ √A·√B, for the smaller squares too. Its own rounding is not to be cut off.
-    lengths = jnp.sqrt(jax.lax.stop_gradient(squares))
-    limit = 1.0001 * lengths[0] * lengths[1]
-    return squares, jnp.clip(sums[2], -limit, limit)
+def _limited(x: jax.Array) -> jax.Array:
+    largest = float(jnp.finfo(x.dtype).max)
+    return jnp.clip(x, -largest, largest)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
@@ -77,7 +72,8 @@ def _one_round(
     """Returns the next (a, b), the first ones if there are none yet."""
     if scales is None:
         return _ratio(inner, squares + xi)
-    d = scales * (scales[::-1] * inner)
+    # Of sums that were limited |C| may exceed √A·√B, and d the largest number.
+    d = _limited(scales * (scales[::-1] * inner))
     return scales * _ratio(d, scales * (scales * squares) + xi)
 
 
