@@ -10,6 +10,8 @@ import pytest
 import adabelief_optax as ao
 from tests.package.methods import FAMILY
 
+pytestmark = pytest.mark.slow
+
 SPIKE = 1e17  # its square is finite in float32; the sum of 2e5 of them is not
 
 

@@ -22,6 +22,7 @@ def refused(mine, theirs, params, match):
         jax.jit(mine.update)(params, state, params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mine, theirs",
     [
@@ -40,6 +41,7 @@ def test_another_shape(mine, theirs):
     refused(mine, theirs, STACK, r"nu of leaf 'bias' must have shape")
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("field", ["mu", "nu"])
 def test_another_dtype(factory, field):
@@ -78,6 +80,7 @@ def test_the_state_is_optax_s_own(factory):
     assert any(type(s) is optax.ScaleByBeliefState for s in state)
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("of_gradient", [jnp.bfloat16, jnp.float32, jnp.float16])
 @pytest.mark.parametrize("of_parameter", [jnp.bfloat16, jnp.float32])
@@ -112,6 +115,7 @@ def test_other_parameters_than_the_gradients():
     assert updates["w"].dtype == jnp.float32
 
 
+@pytest.mark.slow
 @every_family
 def test_no_weight_decay_is_none(factory):
     params = params_like()
