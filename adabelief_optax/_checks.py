@@ -32,8 +32,10 @@ def is_traced(x: Any) -> bool:
 
 
 def _is_real_scalar(value: Any) -> bool:
+    if isinstance(value, int | float):
+        return not isinstance(value, bool)
     return (
-        (isinstance(value, int | float) or hasattr(value, "dtype"))
+        hasattr(value, "dtype")
         and jnp.ndim(value) == 0
         and jnp.isrealobj(value)
         and not jnp.issubdtype(jnp.result_type(value), jnp.bool_)
@@ -85,7 +87,9 @@ def check_count(name: str, value: Any) -> None:
     """Raises unless value is an integer of at least 0, or a traced integer."""
     allowed = "an integer >= 0"
     _check_number(name, value, allowed, lambda x: x >= 0)
-    if not jnp.issubdtype(jnp.result_type(value), jnp.integer):
+    if not (
+        isinstance(value, int) or jnp.issubdtype(jnp.result_type(value), jnp.integer)
+    ):
         refuse(name, allowed, value)
 
 
