@@ -14,10 +14,11 @@ that means the averages of all leaves, then the second moments of all, then the 
 of all. Each array has left the cache when it is read again, and the step moves half as
 many bytes again as it must. So each large leaf waits for the one before it.
 
-`jax.lax.optimization_barrier` is the tool for such an order. On CPU the compiler drops
-it before it chooses the order, and in bfloat16 on GPU it costs a copy. There we add to
-one array a number computed from the other, which is always 0. The compiler cannot know
-that, so it must keep the order. On all other platforms nothing is left of either.
+`jax.lax.optimization_barrier` is the tool for such an order, and is used on GPU for
+averages of 32 bits. On CPU the compiler drops it before it chooses the order. There,
+and for averages of 16 bits, we add to one array a number computed from the other, which
+is always 0. The compiler cannot know that, so it must keep the order. On all other
+platforms nothing is left of either.
 """
 
 import functools
