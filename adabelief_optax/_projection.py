@@ -37,9 +37,6 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
-    # A sum too large for the dtype counts as the largest number, so that a spike among
-    # the gradients passes, and its quotients are not NaN for good.
-    sums = _limited(sums)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales: jax.Array | None = None
     for k, xi in rounds:
@@ -51,12 +48,9 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
             start = jnp.ones_like(squares) if scales is None else scales
             scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
     assert scales is not None
-    return scales
-
-
-def _limited(x: jax.Array) -> jax.Array:
-    largest = float(jnp.finfo(x.dtype).max)
-    return jnp.clip(x, -largest, largest)
+    # A layer whose sums overflow is not projected in this step, so that a spike among
+    # the gradients passes. Its quotients would be NaN, and s too from then on.
+    return jnp.where(jnp.isfinite(sums[:1] + sums[1:2]), scales, 1)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
@@ -72,8 +66,7 @@ def _one_round(
     """Returns the next (a, b), the first ones if there are none yet."""
     if scales is None:
         return _ratio(inner, squares + xi)
-    # Of sums that were limited |C| may exceed √A·√B, and d the largest number.
-    d = _limited(scales * (scales[::-1] * inner))
+    d = scales * (scales[::-1] * inner)
     return scales * _ratio(d, scales * (scales * squares) + xi)
 
 

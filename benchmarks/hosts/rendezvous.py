@@ -91,9 +91,12 @@ def ask(where: Address, processes: int, process_id: int, end: float) -> str:
 
 
 def serve(server: socket.socket, processes: int, seconds: float) -> None:
-    """Waits until all have come, and answers them."""
+    """Waits until all have come, or what is wrong is known, and answers them.
+
+    Process 0 itself comes too, later than others perhaps, and is always waited for.
+    """
     end, came, answer = time.monotonic() + seconds, {}, GO
-    while len(came) < processes and answer == GO:
+    while 0 not in came or (len(came) < processes and answer == GO):
         server.settimeout(max(1e-3, end - time.monotonic()))
         try:
             connection, _ = server.accept()
@@ -105,12 +108,13 @@ def serve(server: socket.socket, processes: int, seconds: float) -> None:
         except OSError:
             if time.monotonic() < end:
                 continue
-            missing = sorted(set(range(processes)) - set(came))
-            answer = f"process {named(missing)} did not come within {seconds:g} s"
+            if answer == GO:
+                missing = sorted(set(range(processes)) - set(came))
+                answer = f"process {named(missing)} did not come within {seconds:g} s"
             break
-        if theirs != processes:
+        if answer == GO and theirs != processes:
             answer = f"--processes is {processes} in process 0, {theirs} in {name}"
-        elif name in came:
+        elif answer == GO and name in came:
             answer = f"--process-id {name} was given to two processes"
         came[name if name not in came else -1] = connection
     for connection in came.values():

@@ -247,6 +247,22 @@ def test_processes_that_do_not_meet(free, numbers, line):
     assert time.monotonic() - began < 20
 
 
+def test_process_0_hears_what_is_wrong_though_it_comes_last(free):
+    # The server answered those that were there, and process 0 waited until the end.
+    with rendezvous.listen(free) as server:
+        serving = Thread(target=rendezvous.serve, args=(server, 3, 10.0))
+        serving.start()
+        end, ends = time.monotonic() + 10, []
+        early = Thread(target=lambda: ends.append(rendezvous.ask(free, 2, 1, end)))
+        early.start()
+        time.sleep(0.5)
+        line = "--processes is 3 in process 0, 2 in 1"
+        assert rendezvous.ask(free, 3, 0, end) == line
+        early.join()
+        serving.join()
+    assert ends == [line]
+
+
 def test_a_port_in_use_is_named(free):
     with socket.create_server(free):
         (line,) = met(free, (2, 0), seconds=1.0)

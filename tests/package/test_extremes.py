@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import adabelief_optax as ao
@@ -44,6 +45,27 @@ def test_a_spike_is_a_spike():
     # The sum overflows indeed.
     g = jnp.full(400_000, SPIKE)
     assert np.isinf(jnp.sum(g * g))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 9])
+def test_a_layer_whose_sums_overflow_is_not_projected(k):
+    rng = np.random.default_rng(0)
+    sizes = jnp.asarray([[1.0], [SPIKE], [1.0]], jnp.float32)
+    g = jnp.asarray(rng.normal(size=(3, 200_000)), jnp.float32) * sizes
+
+    m = jnp.asarray(rng.normal(size=g.shape), jnp.float32)
+
+    def step(g, m, *before):
+        tx = optax.chain(*before, ao.scale_by_belief(eps_root=1e-8))
+        *marks, state = tx.init(g)
+        return tx.update(g, (*marks, state._replace(mu=m)))[0]
+
+    belief = step(g, m)
+    projected = step(g, m, ao.layerwise_projection(k, stacked_axes=1))
+    np.testing.assert_array_equal(projected[1], belief[1])
+    alone = step(g[0], m[0], ao.layerwise_projection(k))
+    np.testing.assert_allclose(projected[0], alone, rtol=1e-6)
+    assert not np.allclose(projected[0], belief[0])
 
 
 def exact_rectification(b2, t):
