@@ -14,9 +14,10 @@ METADATA = {
 }
 
 
-def execute(path: Path) -> nbformat.NotebookNode:
-    """Returns a notebook, run from start to end as a user of its folder would."""
-    notebook = nbformat.read(path, as_version=4)
+def execute(
+    notebook: nbformat.NotebookNode, **environment: str
+) -> nbformat.NotebookNode:
+    """Runs a notebook from start to end as a user of its folder would."""
     client = NotebookClient(
         notebook,
         timeout=600,
@@ -25,10 +26,9 @@ def execute(path: Path) -> nbformat.NotebookNode:
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    # The tests set XLA_FLAGS to have several devices. XLA's own log, not Python's
-    # warnings, is left out: a busy machine makes it complain of slow compilations.
-    env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    client.execute(env=env | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    # XLA's own log, not Python's warnings, is left out: a busy machine makes it complain
+    # of slow compilations.
+    client.execute(env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment)
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook
 
@@ -36,5 +36,4 @@ def execute(path: Path) -> nbformat.NotebookNode:
 if __name__ == "__main__":
     for path in [Path(p) for p in sys.argv[1:]] or sorted(FOLDER.glob("*.ipynb")):
         print(path, flush=True)
-        notebook = execute(path)
-        nbformat.write(notebook, path)
+        nbformat.write(execute(nbformat.read(path, as_version=4)), path)

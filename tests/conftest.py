@@ -2,8 +2,11 @@
 
 import os
 
+from tests.helpers import QUICK_FLAGS
+
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 "
+    + QUICK_FLAGS
 )
 
 import jax
@@ -12,8 +15,8 @@ import pytest
 from tests.helpers import float64
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiling is what most tests do. This leaves out LLVM's optimizations, not XLA's: what
-# tests read in a compiled program is the same.
+# This leaves out LLVM's optimizations, not XLA's: what tests read in a compiled program is
+# the same.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

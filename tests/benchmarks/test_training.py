@@ -24,7 +24,7 @@ import adabelief_optax as ao
 from benchmarks.__main__ import main
 from benchmarks.hosts import command, program
 from benchmarks.hosts.checkpoint import by_path
-from tests.helpers import ROOT
+from tests.helpers import QUICK, QUICK_FLAGS, ROOT
 
 SMALL = "train --width 8 --depth 2 --batch-size 32 --save-every 6 --steps".split()
 STEPS = 60
@@ -36,7 +36,7 @@ run_here = main  # with the eight devices of this process, and without new impor
 @contextlib.contextmanager
 def started(*commands, devices=1):
     """Starts processes, of which none outlives the block."""
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}"
     processes = []
     try:
         for command in commands:
@@ -44,7 +44,12 @@ def started(*commands, devices=1):
                 subprocess.Popen(
                     [sys.executable, "-m", "benchmarks", *command],
                     cwd=ROOT,
-                    env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+                    env={
+                        **os.environ,
+                        **QUICK,
+                        "XLA_FLAGS": flags,
+                        "JAX_PLATFORMS": "cpu",
+                    },
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     text=True,

@@ -88,10 +88,9 @@ def test_example(name, kernel, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_steps_that_are_none_are_refused(name, tmp_path):
-    for steps in ("0", "-5"):
-        done = started(name, tmp_path / "run", steps)
-        assert done.returncode == 2
-        assert f"--steps is {steps}, allowed is an integer >= 1" in done.stderr
+@pytest.mark.parametrize(("name", "steps"), zip(EXAMPLES, ("0", "-5", "0")))
+def test_steps_that_are_none_are_refused(name, steps, tmp_path):
+    done = started(name, tmp_path / "run", steps)
+    assert done.returncode == 2
+    assert f"--steps is {steps}, allowed is an integer >= 1" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -23,11 +23,14 @@ FAMILY = {
     "ladabelief": ao.ladabelief,
 }
 
+# What a switch does knows nothing of the residual, but of whether s is one a layer.
+SWITCHED = {name: FAMILY[name] for name in ("aida", "ladabelief")}
+
 EXACT = {
     **FAMILY,
     **{
         f"{name}-{switch}": functools.partial(factory, **kwargs)
-        for name, factory in FAMILY.items()
+        for name, factory in SWITCHED.items()
         for switch, kwargs in SWITCHES.items()
     },
     "aida-k0": functools.partial(ao.aida, k=0),
