@@ -37,6 +37,13 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
+    # A layer whose sums overflow is not projected in this step, so that a spike among
+    # the gradients passes: its quotients would be NaN, and s too from then on. Where
+    # A = B = C, far above ξ, both scales are 1. For one layer fewer instructions set
+    # them to 1 in the end; for several each user of a scale would repeat these.
+    finite, several = jnp.isfinite(sums[:1] + sums[1:2]), sums.ndim > 1
+    if several:
+        sums = jnp.where(finite, sums, 1e18)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales: jax.Array | None = None
     for k, xi in rounds:
@@ -48,9 +55,7 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
             start = jnp.ones_like(squares) if scales is None else scales
             scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
     assert scales is not None
-    # A layer whose sums overflow is not projected in this step, so that a spike among
-    # the gradients passes. Its quotients would be NaN, and s too from then on.
-    return jnp.where(jnp.isfinite(sums[:1] + sums[1:2]), scales, 1)
+    return scales if several else jnp.where(finite, scales, 1)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:

@@ -26,8 +26,8 @@ def execute(
         coalesce_streams=True,
         resources={"metadata": {"path": str(FOLDER)}},
     )
-    # XLA's own log, not Python's warnings, is left out: a busy machine makes it complain
-    # of slow compilations.
+    # XLA's own log, not Python's warnings, is left out: a busy machine makes it
+    # complain of slow compilations.
     client.execute(env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment)
     notebook.metadata = nbformat.from_dict(METADATA)
     return notebook

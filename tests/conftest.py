@@ -15,8 +15,8 @@ import pytest
 from tests.helpers import float64
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# This leaves out LLVM's optimizations, not XLA's: what tests read in a compiled program is
-# the same.
+# This leaves out LLVM's optimizations, not XLA's: what tests read in a compiled program
+# is the same.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

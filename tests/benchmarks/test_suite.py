@@ -204,7 +204,7 @@ def test_commands(tmp_path):
     results, missing = tmp_path / "results", tmp_path / "empty"
     missing.mkdir()
     options = ["--optimizer", "adam,aida", "--results", str(results), "--smoke"]
-    names = "toy-beale,fashion-cnn,digits"
+    names = "toy-beale,fashion-cnn,quadratic"
     done = run(
         "run", "--budget", "small", "--problem", names, *options,
         "--fashion-mnist", str(missing),
@@ -212,15 +212,15 @@ def test_commands(tmp_path):
     assert done.returncode == 0, done.stderr
     (line,) = (x for x in done.stdout.splitlines() if x.startswith("fashion-cnn"))
     assert "left out" in line
-    lines = (results / "small" / "digits.jsonl").read_text().splitlines()
+    lines = (results / "small" / "quadratic.jsonl").read_text().splitlines()
     assert len(lines) == 2 * (2 + 2)  # optimizers, trials and seeds
-    again = run("run", "--budget", "small", "--problem", "digits", *options)
+    again = run("run", "--budget", "small", "--problem", "quadratic", *options)
     assert again.returncode == 0
-    assert (results / "small" / "digits.jsonl").read_text().splitlines() == lines
+    assert (results / "small" / "quadratic.jsonl").read_text().splitlines() == lines
     done = run("report", "--results", str(results), "--out", str(tmp_path))
     assert done.returncode == 0 and "warn" not in done.stderr.lower(), done.stderr
     text = (tmp_path / "RESULTS.md").read_text()
-    assert "Budget: small" in text and "Digits" in text and "Beale" in text
+    assert "Budget: small" in text and "quadratic" in text and "Beale" in text
     pictures = [
         x.split("(")[-1].split(")")[0] for x in text.splitlines() if x[:2] == "!["
     ]

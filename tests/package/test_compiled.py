@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.helpers import python
+from tests.helpers import QUICK_FLAGS, python
 from tests.package.methods import FAMILY, every
 
 # The other tests run on several devices, where nothing waits.
@@ -99,7 +99,9 @@ def compiled_step(tx, params):
         return optax.apply_updates(params, updates), state
 
     step = jax.jit(step, donate_argnums=(0, 1))
-    return step.lower(params, tx.init(params), params).compile().as_text()
+    # As XLA does it for users, not with the flag that makes the tests quick.
+    options = {"xla_cpu_use_fusion_emitters": True} if QUICK_FLAGS else {}
+    return step.lower(params, tx.init(params), params).compile(options).as_text()
 
 
 def leaves(n, shape):

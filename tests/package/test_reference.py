@@ -82,7 +82,7 @@ def test_equals_the_papers_in_a_few_cases(run):
 
 
 @pytest.mark.slow
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(run=runs())
 def test_equals_the_papers(run):
     check(run)
