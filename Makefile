@@ -1,5 +1,5 @@
-# make demo | make test | make test-fast | make stacks | make data | make lint |
-# make notebooks | make docs | make dist.
+# make demo | make test | make test-fast | make test-colab | make stacks | make data |
+# make lint | make notebooks | make docs | make dist.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -11,7 +11,7 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast test-floors data lint notebooks docs dist environment
+.PHONY: demo test test-fast test-floors test-colab data lint notebooks docs dist environment
 .PHONY: stacks traffic-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
@@ -30,6 +30,18 @@ test-floors:
 	$(PYTHON) .ci/floors.py > .venv-floors/requirements.txt
 	$(MAKE) test VENV=.venv-floors \
 	  REQUIREMENTS="--requirement .venv-floors/requirements.txt"
+
+# The notebooks beside the kernel that Colab has, with the extra that their first cell
+# installs, on Python 3.12 or 3.13.
+COLAB = "ipython==7.34.0" "ipykernel==6.17.1" "jax==0.7.2" "jaxlib==0.7.2"
+test-colab: .venv-colab/.installed
+	.venv-colab/bin/python -m pytest tests/documents/test_notebooks.py $(ARGS)
+
+.venv-colab/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python $(PIP_INSTALL) --editable ".[notebooks]" $(COLAB) \
+	  nbclient pytest pytest-xdist
+	touch $@
 
 # What problems and tests read and no package brings; without it those tests are skipped.
 data: $(INSTALLED)

@@ -72,4 +72,5 @@ def show(figure: Figure, alt: str, dpi: int = 100) -> None:
     """Displays a figure in a notebook; `alt` is read to those who do not see it."""
     from IPython import display  # which only notebooks have
 
-    display.display(display.Image(png(figure, dpi), alt=alt))
+    # Not the argument `alt`, which Colab's IPython does not know.
+    display.display(display.Image(png(figure, dpi), metadata={"alt": alt}))

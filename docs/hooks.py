@@ -30,8 +30,10 @@ def found(pattern: str) -> list[str]:
 
 def on_config(config: MkDocsConfig) -> None:
     """Makes the navigation."""
-    config.nav = [{"Home": "README.md"}, {"Use it in …": "stacks.md"}]
-    config.nav += [{"API": "api.md"}, {"bfloat16": "bfloat16.md"}]
+    config.nav = [{"Home": "README.md"}, {"How to choose": "choosing.md"}]
+    config.nav += [{"Use it in …": "stacks.md"}, {"API": "api.md"}]
+    config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]
+    config.nav += [{"Caveats": "caveats.md"}, {"Measurements": "measurements.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
     config.nav += [{"Benchmarks": p} for p in [found("benchmarks/*.md")] if p]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
@@ -93,7 +95,7 @@ def on_page_markdown(
         path = next((p for p in paths if (ROOT / p).exists()), None)
         if not path:
             return match[0]
-        source = path.replace(".ipynb", ".md")
+        source = path.replace(".ipynb", ".md").removeprefix("docs/")
         kind = "tree" if (ROOT / path).is_dir() else "blob"
         target = f"{config.repo_url}/{kind}/main/{path}"
         if files.get_file_from_path(source):

@@ -19,15 +19,36 @@ from adabelief_optax import (
 from benchmarks.speed.aida_loop import aida_loop
 
 RATE = 1e-3
+STACKED = 16  # layers in one array
 LOW: Any = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
 
 
 class Case(NamedTuple):
-    """An optimizer, what its sums over a layer read, and the parameters' dtype."""
+    """An optimizer, and the array of parameters that it steps.
+
+    Attributes:
+        tx: the optimizer.
+        summed: what its sums over a layer read.
+        dtype: of the array.
+        layer_axis: where the array has an axis for layers, if it is a stack of them.
+    """
 
     tx: optax.GradientTransformation
     summed: str = ""
     dtype: Any = jnp.float32
+    layer_axis: int | None = None
+
+    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+        """Returns the shape of the array, of rows × columns entries in any case."""
+        if self.layer_axis is None:
+            return rows, columns
+        shape = [rows // STACKED, columns]
+        shape.insert(self.layer_axis, STACKED)
+        return tuple(shape)
+
+
+def _stack(method: Any, axis: int) -> Case:
+    return Case(method(RATE, stacked_axes=frozenset({axis})), "gm", layer_axis=axis)
 
 
 def _all_in_bfloat16(tx: optax.GradientTransformation, summed: str = "") -> Case:
@@ -57,6 +78,8 @@ CASES = TIMED | {
     "adabelief-bf16-moments": Case(adabelief(RATE, **LOW)),
     "aida-bf16-moments": Case(aida(RATE, **LOW), "gm"),
     "ladabelief-bf16-moments": Case(ladabelief(RATE, **LOW), "gm"),
+    **{f"aida-stack-{axis}": _stack(aida, axis) for axis in range(3)},
+    **{f"ladabelief-stack-{axis}": _stack(ladabelief, axis) for axis in range(3)},
 }
 
 
@@ -69,7 +92,7 @@ def least_bytes(case: Case) -> int:
     well write m, and the step then reads that in place of g and the old m. It cannot
     where m is stored in fewer bits, since the step is made of m before it is rounded.
     """
-    p = jax.ShapeDtypeStruct((2, 2), case.dtype)
+    p = jax.ShapeDtypeStruct(case.shape(STACKED, 2), case.dtype)
     state = jax.eval_shape(case.tx.init, p)
     mu, nu = (optax.tree.get(state, name) for name in ("mu", "nu"))
     width = {"g": p.dtype.itemsize, "m": mu.dtype.itemsize}

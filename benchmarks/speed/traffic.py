@@ -38,7 +38,8 @@ passes: kernels over the array; small: all others, of a few numbers a layer.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
 others have k=2. aida-loop is Aida as published, K rounds of projections. -bf16:
 parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of
-them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last."""
+them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last;
+-stack-n: the array is a stack of 16 layers, which its axis n counts."""
 SHARDED = {name: CASES[name].tx for name in ("adabelief", "aida", "ladabelief")}
 
 
@@ -61,7 +62,7 @@ def compiled_text(tx: optax.GradientTransformation, params: Any, sharding: Any) 
 
 def count(case: Case, rows: int, device: Any) -> dict[str, Any]:
     """Returns what the step on one array moves, or why that is not counted."""
-    params = jax.ShapeDtypeStruct((rows, COLUMNS), case.dtype)
+    params = jax.ShapeDtypeStruct(case.shape(rows, COLUMNS), case.dtype)
     text = compiled_text(case.tx, params, lambda _: SingleDeviceSharding(device))
     on_chip = hlo.ON_TPU_CHIP if device.platform == "tpu" else frozenset()
     least = least_bytes(case)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -98,8 +100,25 @@ def test_begins_with_title_badge_and_installation(path):
     assert badge_of(path) in first.source
     install, imports = (cell.source for cell in code_cells(notebook)[:2])
     assert install == code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
-    assert install.startswith('import sys\n\nif "google.colab" in sys.modules:\n    ')
+    assert 'if "google.colab" in sys.modules and not' in install
     assert imports.startswith('sys.path.insert(0, "..")\n')
+
+
+@pytest.mark.parametrize("failing", ["git", "pip"])
+def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
+    install = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
+    monkeypatch.setitem(sys.modules, "google.colab", None)
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    def run(command):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, int(failing in command))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(RuntimeError, match=f"This failed: .*{failing}"):
+        exec(install, {})
+    assert len(commands) == (1 if failing == "git" else 2)
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_defaults():
     assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
 
 
-# The authors' table, row by row: eps is their only one, in and outside of the root.
+# The authors' tables, row by row. AdaBelief's have one eps, in and outside of the root.
 RECOMMENDED = {
     "cifar": dict(
         learning_rate=1e-3, b1=0.9, eps=1e-8, weight_decay=5e-4, decay="coupled"
@@ -99,18 +99,35 @@ RECOMMENDED = {
     "rl_halfcheetah": dict(
         learning_rate=1e-3, b1=0.9, eps=1e-12, weight_decay=0.0, rectify=True
     ),
+    "aida_cifar": dict(
+        learning_rate=1e-3,
+        b1=0.9,
+        eps=0.0,
+        eps_root=1e-9,
+        weight_decay=5e-4,
+        decay="coupled",
+    ),
+    # Their schedule at its end, after 400 epochs of 145 steps.
+    "aida_transformer": dict(
+        learning_rate=pytest.approx(2 * 512**-0.5 * 400 * 145 * 128000**-1.5, rel=0.03),
+        b1=0.9,
+        b2=0.98,
+        eps=0.0,
+        eps_root=1e-16,
+        weight_decay=0.0,
+    ),
 }
 
 
 def test_recommended():
     actual = {task: dict(row) for task, row in ao.RECOMMENDED.items()}
     expected = {
-        task: {**row, "b2": 0.999, "eps_root": row["eps"]}
+        task: {"b2": 0.999, "eps_root": row["eps"], **row}
         for task, row in RECOMMENDED.items()
     }
     assert actual == expected
-    for row in ao.RECOMMENDED.values():
-        ao.adabelief(**row)
+    for task, row in ao.RECOMMENDED.items():
+        (ao.aida if task.startswith("aida_") else ao.adabelief)(**row)
 
 
 def test_recommended_cannot_be_changed():
