@@ -140,6 +140,14 @@ def again_after(
     return average(g, waiting)
 
 
+def if_rounded(old: jax.Array, s: jax.Array) -> jax.Array | None:
+    """Returns s as sums for `again_after`, if the average is stored in fewer bits.
+
+    Where it is not, the kernel that takes the mean over a layer may as well write m.
+    """
+    return s[None] if jnp.finfo(old.dtype).bits < 32 else None
+
+
 def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
     """Returns m, which on a single CPU device comes after another leaf's s."""
     if not is_traced(m) or not _one_cpu_device():
