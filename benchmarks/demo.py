@@ -1,18 +1,23 @@
 """Do these optimizers train a small image classifier as well as Adam and SGD?
 
-A convolutional network (Flax NNX) learns the 1,797 digits of scikit-learn. Every
-optimizer tries four learning rates, decaying to 0 by a cosine, from the same seeds,
-without weight decay; the best final validation accuracy, mean of the seeds, decides.
+A convolutional network (Flax NNX) learns the 1,797 digits of scikit-learn.
+Every optimizer tries four learning rates, decaying to 0 by a cosine, from the
+same seeds, without weight decay; the best final validation accuracy, mean of
+the seeds, decides.
 
-rate            the chosen one; edge: at an end of its grid, so others may be better
-test %          mean ± standard deviation of the seeds; the 360 images alone give it
-                a standard error near 0.7, so smaller differences say nothing
-steps to 95 %   of validation accuracy, evaluated every 4 steps: median of the seeds
+rate            the chosen one; edge: at an end of its grid, so that others may
+                be better
+test %          mean ± standard deviation of the seeds; the 360 images alone
+                give it a standard error near 0.7, so smaller differences say
+                nothing
+steps to 95 %   of validation accuracy, evaluated every 4 steps: median of the
+                seeds
 seconds         to train and evaluate all rates and seeds at once, once compiled
 """
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -142,7 +147,9 @@ def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
     """Returns the median over seeds, and how many seeds got there at all."""
     reached = accuracy >= target
     steps = PERIOD * np.where(reached.any(-1), reached.argmax(-1) + 1.0, np.inf)
-    return f"{np.median(steps):.0f} ({np.isfinite(steps).sum()} of {len(steps)})"
+    median = np.median(steps)
+    shown = f"{median:.0f}" if np.isfinite(median) else "–"
+    return f"{shown} ({np.isfinite(steps).sum()} of {len(steps)})"
 
 
 def print_results(results: list[tuple[Method, Runs]]) -> None:
@@ -156,13 +163,13 @@ def print_results(results: list[tuple[Method, Runs]]) -> None:
         test = f"{test.mean():.2f} ± {test.std(ddof=1):.2f}"
         steps = steps_to_target(runs.valid_accuracy[runs.best])
         print(row(method.label, rate, test, steps, runs.seconds))
-    print(
-        "\noptimizer       rate: mean final validation accuracy in %; other arguments"
-    )
+    print("\noptimizer       rate: mean final validation accuracy in %")
+    print("                other arguments")
     for (label, _, arguments, rates), runs in results:
         means = zip(rates, 100 * runs.valid_accuracy[..., -1].mean(1), strict=True)
         grid = ", ".join(f"{rate:>5g}: {mean:5.2f}" for rate, mean in means)
-        print(f"{label:<16}{grid}; ", *(f"{k}={v}" for k, v in arguments.items()))
+        print(f"{label:<16}{grid}")
+        print(" " * 15, *(f"{k}={v}" for k, v in arguments.items()))
 
 
 def save_picture(results: list[tuple[Method, Runs]], path: Path) -> None:
@@ -197,7 +204,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=seeds, default=5, help="at least 2; default %(default)s")
     add("--optimizers", type=names, default=",".join(METHODS), help=words)
     out = "folder of the picture"
-    add("--out", type=cli.folder, default="demo-output", help=out)
+    add("--out", type=cli.folder, help=f"{out}; default demo-output, or smoke-output")
     add("--smoke", action="store_true", help="one epoch and two seeds, for a test")
 
 
@@ -205,14 +212,20 @@ def run(args: argparse.Namespace) -> None:
     """Trains with every optimizer, prints the results and saves the picture."""
     if args.smoke:
         args.epochs, args.seeds = 1, 2
-    args.out.mkdir(parents=True, exist_ok=True)
-    splits, results, picture = load_splits(), [], args.out / "learning-curves.png"
+    out = args.out or Path("smoke-output" if args.smoke else "demo-output")
+    out.mkdir(parents=True, exist_ok=True)
+    splits, results, picture = load_splits(), [], out / "learning-curves.png"
     print(f"{__doc__}\nJAX {jax.__version__}, {jax.devices()}, {os.cpu_count()} cores")
     print("images to train, validate and test:", *(len(digits) for _, digits in splits))
-    with tqdm(total=args.epochs * len(args.optimizers), unit="epoch") as bar:
-        for method in map(METHODS.get, args.optimizers):
-            bar.set_description(method.label)
-            results.append((method, tune(method, splits, args, bar)))
+    try:
+        with tqdm(total=args.epochs * len(args.optimizers), unit="epoch") as bar:
+            for method in map(METHODS.get, args.optimizers):
+                bar.set_description(method.label)
+                results.append((method, tune(method, splits, args, bar)))
+    except KeyboardInterrupt:
+        if results:
+            print_results(results)
+        sys.exit(f"stopped after {len(results)} of {len(args.optimizers)} optimizers")
     print_results(results)
     save_picture(results, picture)
     print(f"\nsaved {picture}")
