@@ -104,6 +104,16 @@ def test_begins_with_title_badge_and_installation(path):
     assert imports.startswith('sys.path.insert(0, "..")\n')
 
 
+@every_notebook
+def test_asks_first_and_answers_last(path):
+    first, *_, last = nbformat.read(path, as_version=4).cells
+    assert re.search(r"\*\*[^*]+\?\*\*", first.source)
+    assert "## The answer" in last.source
+    for onward in re.findall(r"\]\((\w+\.ipynb)\)", last.source):
+        assert (FOLDER / onward).exists()
+    assert ".ipynb)" in last.source
+
+
 @pytest.mark.parametrize("failing", ["git", "pip"])
 def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
     install = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
