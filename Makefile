@@ -8,7 +8,7 @@ VENV ?= .venv
 # All packages with their versions; pip refuses a file whose hash is not listed there.
 REQUIREMENTS ?= --require-hashes --requirement constraints.txt
 BIN = $(VENV)/bin
-PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+PIP_INSTALL = -m pip install --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
 .PHONY: demo test test-fast test-floors test-colab data lint notebooks docs dist environment
