@@ -41,7 +41,7 @@ from adabelief_optax._moments import (
     zeros_like,
 )
 from adabelief_optax._rectify import rectified
-from adabelief_optax._reduction import PRE, Layers, layers_of, spread
+from adabelief_optax._reduction import Layers, layers_of, spread
 from adabelief_optax._residual import Rule, layer_sums, residual, scales
 from adabelief_optax._rounding import store_moments
 from adabelief_optax._settings import Settings
@@ -51,7 +51,7 @@ from adabelief_optax._states import (
     new_state,
     tree_of_layers,
 )
-from adabelief_optax._xla import again_after, if_rounded, leaf_by_leaf
+from adabelief_optax._xla import again_after, again_if_rounded, leaf_by_leaf
 
 Arrays = list[jax.Array]
 
@@ -93,9 +93,7 @@ def new_moments(
     e = map(residual, g, m, scales(rules, sums), rules)
     square = map(settings.reduction.S, map(abs_sq, e), layers)
     s = list(map(partial(second_moment, settings.b2, settings.eps_root), square, nu))
-    if settings.reduction == PRE:
-        means = list(map(if_rounded, mu, s))
-        m = list(map(partial(again_after, average), m, means, layers, g, mu))
+    m = list(map(partial(again_if_rounded, average), m, s, layers, g, mu))
     return m, s
 
 

@@ -140,12 +140,21 @@ def again_after(
     return average(g, waiting)
 
 
-def if_rounded(old: jax.Array, s: jax.Array) -> jax.Array | None:
-    """Returns s as sums for `again_after`, if the average is stored in fewer bits.
+def again_if_rounded(
+    average: Callable[[jax.Array, jax.Array], jax.Array],
+    m: jax.Array,
+    s: jax.Array,
+    layers: Layers,
+    g: jax.Array,
+    old: jax.Array,
+) -> jax.Array:
+    """Returns m, computed again after s if s is one number a layer and m is rounded.
 
-    Where it is not, the kernel that takes the mean over a layer may as well write m.
+    The step is made of m before it is rounded. Where m is stored as it is, the kernel
+    that takes the mean over a layer may as well write it, and the step reads that.
     """
-    return s[None] if jnp.finfo(old.dtype).bits < 32 else None
+    means = s.ndim < m.ndim and jnp.finfo(old.dtype).bits < 32
+    return again_after(average, m, s[None] if means else None, layers, g, old)
 
 
 def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:

@@ -6,6 +6,7 @@ tell what they read and write. That is a count, not a time.
 """
 
 import argparse
+import math
 from functools import partial
 from typing import Any
 
@@ -40,6 +41,11 @@ others have k=2. aida-loop is Aida as published, K rounds of projections. -bf16:
 parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of
 them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last;
 -stack-n: the array is a stack of 16 layers, which its axis n counts."""
+PEAK_REMARK = """
+peak, bytes a parameter, of eight layers of a Transformer: of `update` alone with the
+state donated, with the gradients donated too, and of the step that is counted above
+"""
+PEAKS = ("optax.adam", "aida", "ladabelief")
 SHARDED = {name: CASES[name].tx for name in ("adabelief", "aida", "ladabelief")}
 
 
@@ -89,6 +95,43 @@ def count_all_reduces(tx: optax.GradientTransformation, devices: Any) -> int:
     return hlo.all_reduces(compiled_text(tx, [layer] * LAYERS, sharding))
 
 
+def peaks(name: str, devices: Any, width: int) -> dict[str, float]:
+    """Returns the peak of a device's memory, in bytes for each parameter that it holds.
+
+    For eight layers of a Transformer, matrices split by rows over all devices, and for
+    three programs, which differ in what they hold and may overwrite.
+    """
+    tx, hidden = CASES[name].tx, 43 * width // 16
+    shapes = [(width, width), (width, hidden), (hidden, width), (width,)] * 8
+    mesh = Mesh(np.array(devices), ("rows",))
+
+    def sharding(shape: jax.ShapeDtypeStruct) -> Sharding:
+        spec = ["rows"] if shape.ndim == 2 else []
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    params = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    trees = params, jax.eval_shape(tx.init, params), params
+    params, state, grads = jax.tree.map(partial(_placed, sharding=sharding), trees)
+
+    def update(grads: Any, state: Any, params: Any) -> Any:
+        return tx.update(grads, state, params)
+
+    def peak(lowered: Any) -> float:
+        most = lowered.compile().memory_analysis().peak_memory_in_bytes
+        size = sum(math.prod(shape) for shape in shapes)
+        return round(most * len(devices) / size, 1)
+
+    def of_update(donated: tuple[int, ...]) -> float:
+        jitted = jax.jit(update, donate_argnums=donated)
+        return peak(jitted.lower(grads, state, params))
+
+    return {
+        "update": of_update((1,)),
+        "update, gradients donated": of_update((0, 1)),
+        "step": peak(jitted_step(tx).lower(params, state, grads)),
+    }
+
+
 def table(optimizers: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Returns the head and a row for each optimizer."""
     rows = [["optimizer", "moves", "least", "passes", "small"]]
@@ -136,4 +179,12 @@ def run(args: argparse.Namespace) -> None:
         results["all_reduces"] = {"layers": LAYERS, "devices": len(devices), **reduces}
         numbers = ", ".join(f"{name} {x}" for name, x in reduces.items())
         print(f"\nall-reduces of {LAYERS} layers over {len(devices)} chips: {numbers}")
+    results["peaks"] = {
+        name: peaks(name, devices, 128 if args.smoke else 4096) for name in PEAKS
+    }
+    print(PEAK_REMARK)
+    print_table(
+        [["optimizer", "update", "gradients too", "step"]]
+        + [[k, *(f"{x:.1f}" for x in v.values())] for k, v in results["peaks"].items()]
+    )
     write(results, args.json)

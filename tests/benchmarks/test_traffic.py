@@ -11,7 +11,7 @@ from jax.sharding import SingleDeviceSharding
 
 from benchmarks.speed import hlo, traffic
 from benchmarks.speed.cases import CASES, TIMED, least_bytes
-from tests.helpers import python
+from tests.helpers import ROOT, python
 
 # 4 x 8 = 32 entries. Two kernels over the array, as for Aida; the second reads the new
 # average through a bitcast, and a copy of the gradient that was brought on the chip.
@@ -183,6 +183,15 @@ def test_without_the_compiler_one_line_says_what_to_install(platform, plugin, tm
         assert done.returncode == 1
         assert done.stderr.startswith("no ") and done.stderr.count("\n") == 1
         assert "pip install 'jax[" in done.stderr
+
+
+def test_the_peaks_on_the_page_are_those_of_the_results():
+    path = ROOT / "benchmarks" / "results" / "traffic-tpu-v5e.json"
+    results = json.loads(path.read_text())["peaks"]
+    page = (ROOT / "docs" / "scale.md").read_text()
+    for way in ("update", "update, gradients donated", "step"):
+        row = " | ".join(f"{results[name][way]:.1f}" for name in traffic.PEAKS)
+        assert f" | {row} |\n" in page
 
 
 def test_the_second_moment_of_a_layer_is_one_number():
