@@ -1,6 +1,7 @@
 """Are the bytes that kernels move read rightly from XLA's text?"""
 
 import json
+import math
 from importlib.util import find_spec
 
 import jax
@@ -197,3 +198,14 @@ def test_the_peaks_on_the_page_are_those_of_the_results():
 def test_the_second_moment_of_a_layer_is_one_number():
     state = jax.eval_shape(CASES["ladam"].tx.init, jnp.ones((2, 2)))
     assert optax.tree.get(state, "nu").ndim == 0  # what `least_bytes` goes by
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_stack_has_its_layers_where_its_name_says(axis):
+    case = CASES[f"ladabelief-stack-{axis}"]
+    shape = case.shape(128, 96)
+    assert len(shape) == 3 and shape[axis] == 16 and math.prod(shape) == 128 * 96
+    nu = optax.tree.get(jax.eval_shape(case.tx.init, jnp.ones(shape)), "nu")
+    assert nu.shape == (16,)
+    # 36 and 24 bytes are the least for a stack as for one layer.
+    assert least_bytes(case) == 24 and least_bytes(CASES[f"aida-stack-{axis}"]) == 36
