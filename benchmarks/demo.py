@@ -18,6 +18,7 @@ seconds         to train and evaluate all rates and seeds at once, once compiled
 import argparse
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -169,7 +170,8 @@ def print_results(results: list[tuple[Method, Runs]]) -> None:
         means = zip(rates, 100 * runs.valid_accuracy[..., -1].mean(1), strict=True)
         grid = ", ".join(f"{rate:>5g}: {mean:5.2f}" for rate, mean in means)
         print(f"{label:<16}{grid}")
-        print(" " * 15, *(f"{k}={v}" for k, v in arguments.items()))
+        words = " ".join(f"{k}={v}" for k, v in arguments.items())
+        print(textwrap.indent(textwrap.fill(words, 63), " " * 16))
 
 
 def save_picture(results: list[tuple[Method, Runs]], path: Path) -> None:
