@@ -20,7 +20,7 @@ PAIRS = (
     ("ladabelief", "adabelief"),
     ("ladam", "adam-plus"),
     ("adabelief", "sgd"),
-    ("adabelief", "optax-adabelief"),
+    ("adabelief", "optax.adabelief"),
 )
 
 
