@@ -25,7 +25,7 @@ class Problem(ABC):
     title: str  # for people
     metric: str  # with its unit, such as "accuracy (%)"
     larger_is_better = False
-    target: float  # of the validation metric
+    target: float  # of the validation metric; ours are where the pilot's Adam ends
     steps: int  # of one training, which longer budgets multiply
     batch_size: int
     lengthened = True  # by longer budgets

@@ -8,7 +8,7 @@ small       10 trials with three seeds each, then twenty seeds, four times as ma
             steps, of eight optimizers: five hours on two CPU cores
 full        40 trials with three seeds each, then twenty seeds, four times as many
             steps: for a GPU
-pilot       Adam alone, as in small, by which the targets are set
+pilot       Adam alone, 10 trials and ten seeds, by which the targets are set
 
 Each finished trial goes to the folder of results. The same command goes on where it was
 stopped. `python -m benchmarks report` makes tables and pictures of the results.

@@ -53,7 +53,7 @@ COMPARED = (
     "optax.adabelief",  # the same update as adabelief: what differs is noise
 )
 BUDGETS = {
-    "pilot": Budget(10, range(2000, 2001), range(2000, 2005), 4, ("adam",)),
+    "pilot": Budget(10, range(1000, 1001), range(10), 1, ("adam",)),
     "one-shot": Budget(0, range(0), range(10), 1),
     "short": Budget(10, range(1000, 1001), range(10), 1),
     "small": Budget(10, range(1000, 1003), FRESH, 4, COMPARED),
@@ -124,6 +124,7 @@ def describe(
     shared = {"problem": task.problem.name, "optimizer": task.name, "role": role}
     end = {
         "steps": task.steps,
+        "digits": store.DIGITS,
         "seconds_together": round(seconds, 1),
         "trained_together": len(trials),
         "machine": machine.summary(),
