@@ -122,7 +122,8 @@ def on_page_markdown(
     # A picture that is small on a phone can be opened alone.
     text = re.sub(r"(?m)^(!\[.*\])\(([\w./-]+)\)$", r"[\1(\2)](\2)", text)
     # Numbers in tables stay on one line.
-    return re.sub(r"(?m)^\|.*", lambda m: m[0].replace(" ± ", "\xa0±\xa0"), text)
+    space = r"(?<=\d) (?=[±%])|(?<=[±≤≥]) "
+    return re.sub(r"(?m)^\|.*", lambda m: re.sub(space, "\xa0", m[0]), text)
 
 
 def recommended() -> list[str]:
