@@ -80,7 +80,9 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
         parts.append(text)
         for output in cell.get("outputs", []):
             if "text" in output:
-                parts.append(f"``` {{.text .output}}\n{output.text.rstrip()}\n```")
+                parts.append(
+                    f"``` {{.text .output .no-copy}}\n{output.text.rstrip()}\n```"
+                )
             for kind in {"image/png", "image/gif"} & set(output.get("data", {})):
                 name = f"{path.stem}-{len(images) + 1}.{kind[-3:]}"
                 images[name] = base64.b64decode(output.data[kind])
@@ -131,7 +133,8 @@ def recommended() -> list[str]:
     columns = list(dict.fromkeys(key for row in RECOMMENDED.values() for key in row))
     lines = [["", *(f"`{c}`" for c in columns)], ["---"] * (len(columns) + 1)]
     for task, row in RECOMMENDED.items():
-        lines.append([f"`{task}`", *(str(row.get(column, "")) for column in columns)])
+        values = (f"<nobr>{row.get(column, '')}</nobr>" for column in columns)
+        lines.append([f"`{task}`", *values])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
