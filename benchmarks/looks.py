@@ -27,6 +27,7 @@ PLUM, BLUE, SKY = "#623563", "#0000ED", "#0A95FE"
 # In the order of every legend and table.
 LOOKS = {
     "SGD+momentum": Look(BLACK),
+    "SGD, averaged": Look(BLACK, DASHES),
     "Adam": Look(BROWN),
     "AdamW": Look(BROWN, DASHES),
     "RAdam": Look(BROWN, DOTS),

@@ -44,7 +44,9 @@ def on_config(config: MkDocsConfig) -> None:
     config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]
     config.nav += [{"Caveats": "caveats.md"}, {"Measurements": "measurements.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
-    config.nav += [{"Benchmarks": p} for p in [found("benchmarks/*.md")] if p]
+    pages = found("benchmarks/*.md") + found("benchmarks/deepobs/*.md")
+    behind = {"Problem by problem": found("benchmarks/pages/*.md")}
+    config.nav += [{"Benchmarks": [*pages, behind]}]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 
@@ -54,7 +56,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
-        "benchmarks/*.md",
+        "benchmarks/**/*.md",
         "**/figures/*/*.png",
     ):
         for path in found(pattern):

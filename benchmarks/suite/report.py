@@ -140,17 +140,22 @@ def budget_in_words(name: str) -> str:
 def overview(results: Results, out: Path, up: str) -> Iterator[str]:
     """Yields one screen of a budget, and draws its picture; `up` leads to `out`."""
     budget, seeds, tuned = results
-    data, toys = split(seeds)
+    data, _ = split(seeds)
     if len(data):
         yield METRIC + markdown.ranked(data) + COMPARED + markdown.comparisons(data)
         yield f"{SCORE}{markdown.scores(seeds)}.\n\n"
         pictures.draw_summary(data, tuned, out / "figures" / budget / "summary.png")
         path = f"{up}figures/{budget}/summary.png"
         yield f"{FIGURE}![performance profile and sensitivity]({path})\n\n"
-    if len(toys):
-        yield "## Toy functions\n\nThe ratio of the steps to f ≤ 0.001:\n\n"
-        yield markdown.comparisons_of_toys(toys)
     yield f"{measured_on(results)}\n\n"
+
+
+def toys(results: Results) -> Iterator[str]:
+    """Yields the pairs of optimizers on the toy functions."""
+    _, rows = split(results.seeds)
+    if len(rows):
+        yield "The ratio of the steps to f ≤ 0.001 on the toy functions:\n\n"
+        yield markdown.comparisons_of_toys(rows)
 
 
 def links(others: list[Results]) -> Iterator[str]:
@@ -159,6 +164,7 @@ def links(others: list[Results]) -> Iterator[str]:
     yield "A page a problem, with learning curves, chosen settings and costs:\n\n"
     for name, problem in problems().items():
         yield f"- [{problem.title}](pages/{name}.md)\n"
+    yield "- [All toy functions](pages/toys.md)\n"
     if others:
         yield "\nThe other budgets:\n\n"
     for results in others:

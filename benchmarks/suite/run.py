@@ -31,7 +31,7 @@ from benchmarks.suite.step_cost import time_steps
 from benchmarks.suite.tasks import BUDGETS, Budget, Task, complete
 from benchmarks.suite.trials import CALLS
 
-SMOKE_RESULTS = Path("smoke-output")
+SMOKE_RESULTS, SMOKE_OPTIMIZERS = Path("smoke-output"), ("adabelief",)
 
 
 def run_problem(
@@ -53,7 +53,7 @@ def run_problem(
         path = store.path_of(args.results, budget, problem.name)
         size = budget_of(budget, args)
         complete(Task(problem, name, CANDIDATES[name], size, path), splits, progress)
-    if not args.no_seconds:
+    if not (args.no_seconds or args.smoke):
         path = store.path_of(args.results, "seconds", problem.name)
         bar.set_description(f"{problem.name}, seconds of a step")
         known = {record["optimizer"] for record in store.read(path)}
@@ -63,12 +63,13 @@ def run_problem(
 
 
 def budget_of(name: str, args: argparse.Namespace) -> Budget:
-    """Returns a budget; a smoke run has two trials, if there are any, and a seed."""
+    """Returns a budget; a smoke run has two trials, if there are any, and two seeds."""
     budget = BUDGETS[name]
     if not args.smoke:
         return budget
-    two, seeds = min(2, budget.trials), budget.tuning_seeds[:1]
-    return budget._replace(trials=two, tuning_seeds=seeds, seeds=range(1), length=1)
+    # As many trials as seeds, which one compilation then serves.
+    two, one = min(2, budget.trials), budget.tuning_seeds[:1]
+    return Budget(two, one, budget.seeds[:2], 1, SMOKE_OPTIMIZERS)
 
 
 def chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
@@ -77,7 +78,7 @@ def chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
         (budget, name)
         for name in CANDIDATES
         for budget in args.budget
-        if name in (args.optimizer or BUDGETS[budget].optimizers)
+        if name in (args.optimizer or budget_of(budget, args).optimizers)
     ]
 
 
@@ -108,7 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--results", type=cli.folder, help=words)
     add("--fashion-mnist", type=cli.folder, help="folder with its four IDX files")
     add("--no-seconds", action="store_true", help="do not time single steps in the end")
-    add("--smoke", action="store_true", help="a few steps of Adam, for a test")
+    add(
+        "--smoke",
+        action="store_true",
+        help="a few steps of AdaBelief or of those named, for a test",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
