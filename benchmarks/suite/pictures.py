@@ -139,6 +139,8 @@ def draw_toy(
         else:
             draw_curves(axes, rows, rows.valid, look, skip=0)
     if len(tuned):
+        # Before the logarithm, which has no limits where no trial reaches the target.
+        axes.set_xlim(0.8 * tuned.rate.min(), 1.25 * tuned.rate.max())
         axes.set_ylim(10, 1.3 * tuned.steps.max())
         finish(axes, "learning rate", "steps to f ≤ 0.001, the better eps")
         axes.set(xscale="log", yscale="log")

@@ -232,12 +232,16 @@ def test_commands(tmp_path):
     done = run("report", "--results", str(results), "--out", str(tmp_path))
     assert done.returncode == 0 and "warn" not in done.stderr.lower(), done.stderr
     text = (tmp_path / "RESULTS.md").read_text()
-    assert "Budget: small" in text and "quadratic" in text and "Beale" in text
+    assert "Budget `small`" in text and "quadratic" in text and "Beale" in text
+    pages = [tmp_path / "RESULTS.md", *(tmp_path / "pages").iterdir()]
     pictures = [
-        x.split("(")[-1].split(")")[0] for x in text.splitlines() if x[:2] == "!["
+        page.parent / line.split("(")[-1].split(")")[0]
+        for page in pages
+        for line in page.read_text().splitlines()
+        if line[:2] == "!["
     ]
-    assert len(pictures) == 3
-    assert all((tmp_path / x).read_bytes()[1:4] == b"PNG" for x in pictures)
+    assert len(pictures) == 3  # of all, and of both problems
+    assert all(path.read_bytes()[1:4] == b"PNG" for path in pictures)
 
 
 def test_a_smoke_run_leaves_the_published_results_alone(tmp_path, monkeypatch):
