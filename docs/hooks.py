@@ -4,6 +4,7 @@ import base64
 import os.path
 import re
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,9 @@ def found(pattern: str) -> list[str]:
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Makes the navigation."""
+    """Makes the navigation, and the link to the repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    config.repo_url, config.repo_name = project["urls"]["Repository"], "GitHub"
     config.nav = [{"Home": "README.md"}, {"How to choose": "choosing.md"}]
     config.nav += [{"Use it in …": "stacks.md"}, {"API": "api.md"}]
     config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]

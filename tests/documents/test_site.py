@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import tomllib
 
 import pytest
 
@@ -17,11 +16,6 @@ def test_every_public_name_is_on_the_api_page():
         re.MULTILINE,
     )
     assert sorted(names) == sorted(ao.__all__)
-
-
-def test_site_links_to_the_repository_of_pyproject():
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-    assert f"\nrepo_url: {urls['Repository']}\n" in (ROOT / "mkdocs.yml").read_text()
 
 
 @pytest.mark.parametrize(
