@@ -80,6 +80,10 @@ stacks: .venv-stacks/.installed
 	.venv-stacks/bin/python -m pytest tests/documents/test_stacks.py \
 	  tests/package/test_annotated.py $(ARGS)
 
+# The training steps of the examples and of notebook 6, compiled for eight TPU chips.
+test-tpu: .venv-tpu/.installed
+	JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest tests/documents/test_tpu.py $(ARGS)
+
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
 PLATFORM_tpu = tpu

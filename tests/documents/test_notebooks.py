@@ -115,6 +115,14 @@ def test_asks_first_and_answers_last(path):
     assert ".ipynb)" in last.source
 
 
+@every_notebook
+def test_cells_that_draw_do_nothing_else_and_can_be_folded(path):
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        draws = bool(re.search(r"looks\.show\(|display\(", cell.source))
+        assert cell.metadata.get("tags", []) == (["hide-input"] if draws else [])
+        assert not (draws and "print(" in cell.source)
+
+
 @pytest.mark.parametrize("failing", ["git", "pip"])
 def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
     install = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
