@@ -33,7 +33,7 @@ INSTEAD = {
     ),
     "apt install dataset-fashion-mnist": "true",  # for the whole machine, as root
     "python -m benchmarks run --budget one-shot,small": (  # hours
-        "python -m benchmarks run --budget one-shot,small --smoke"
+        "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"
     ),
 }
 
@@ -115,7 +115,8 @@ def follow(page: str, folder: Path) -> None:
         )
         seconds = time.perf_counter() - start
         shown = command.splitlines()[-2 if "\n" in command else 0]
-        print(f"{seconds:6.1f} s  {shown}", flush=True)
+        instead = f" [{INSTEAD[command]}]" if command in INSTEAD else ""
+        print(f"{seconds:6.1f} s  {shown}{instead}", flush=True)
         if done.returncode:
             sys.exit(f"{done.stdout}\n{page}: this failed: {command}")
 
