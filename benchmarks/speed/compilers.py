@@ -41,6 +41,8 @@ def topology(platform: str, chips: tuple[int, int] = (2, 2)) -> Any:
             rows, columns = chips
             os.environ["TPU_ACCELERATOR_TYPE"] = f"v5litepod-{rows * columns}"
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
+            # It locks a TPU that several processes would use, and there is none.
+            os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
             return topologies.get_topology_desc(f"v5e:{rows}x{columns}", platform="tpu")
         for plugin in ("xla_cuda13", "xla_cuda12"):
             with suppress(ImportError):
