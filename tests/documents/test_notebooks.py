@@ -109,7 +109,8 @@ def test_begins_with_title_badge_and_installation(path):
 def test_asks_first_and_answers_last(path):
     first, *_, last = nbformat.read(path, as_version=4).cells
     assert re.search(r"\*\*[^*]+\?\*\*", first.source)
-    assert "## The answer" in last.source
+    answer = last.source.partition("## The answer\n")[2]
+    assert re.search(r"\d", re.sub(r"\]\(.*?\)", "", answer)), "an answer has a number"
     for onward in re.findall(r"\]\((\w+\.ipynb)\)", last.source):
         assert (FOLDER / onward).exists()
     assert ".ipynb)" in last.source
