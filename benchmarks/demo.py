@@ -36,7 +36,7 @@ from adabelief_optax import adabelief, aida, ladabelief
 from benchmarks import cli
 from benchmarks.convnet import ConvNet
 from benchmarks.data.digits import load_splits
-from benchmarks.looks import LOOKS
+from benchmarks.looks import finish, line
 
 BATCH, PERIOD, STEPS = 64, 4, 16  # images a step, steps to an evaluation, to an epoch
 RATES = (3e-3, 1e-2, 3e-2, 1e-1)
@@ -179,16 +179,16 @@ def save_picture(results: list[tuple[Method, Runs]], path: Path) -> None:
     figure = Figure(figsize=(10, 6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for (label, _, _, rates), runs in results:
-        color = LOOKS[label].color
+        look = line(label)
         label += f", learning rate {rates[runs.best]} of {', '.join(map(str, rates))}"
         for axes, y in ((left, runs.train_loss), (right, 100 * runs.valid_accuracy)):
             x, y = PERIOD * np.arange(1, y.shape[-1] + 1), y[runs.best]
-            axes.fill_between(x, y.min(0), y.max(0), color=color, alpha=0.12, lw=0)
-            axes.plot(x, y.mean(0), color=color, label=label)
-            axes.set_xlabel("training step")
-            axes.grid(alpha=0.3)
-    left.set(yscale="log", ylabel="training loss (cross entropy)")
-    right.set(ylabel="validation accuracy (%)")
+            band = {"color": look["color"], "alpha": 0.1, "lw": 0}
+            axes.fill_between(x, y.min(0), y.max(0), **band)
+            axes.plot(x, y.mean(0), **look | {"label": label})
+    finish(left, "training step", "training loss (cross entropy)")
+    finish(right, "training step", "validation accuracy (%)")
+    left.set_yscale("log")
     right.set_ylim(90 if right.get_ylim()[1] > 95 else 0, 100)
     right.axhline(95, color="gray", linestyle=":")
     drawn = f"mean (line) and lowest to highest (band) of {len(y)} seeds"

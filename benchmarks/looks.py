@@ -1,7 +1,8 @@
 """How does each optimizer look in every picture of the project?
 
-One order, one colour and one line for each, Okabe and Ito's colours, which all eyes can
-tell apart; where two share a colour, the dashes differ.
+One order, one colour and one line for each. Any two colours look different, also to
+eyes without cones for green, and stand out on white; where two optimizers share one,
+the dashes differ.
 """
 
 from io import BytesIO
@@ -19,25 +20,29 @@ class Look(NamedTuple):
     linestyle: Any = "-"
 
 
-DOTS = (0, (1, 1.5))
+DASHES, DOTS, DASH_DOTS = "--", (0, (1, 1.5)), "-."
+BLACK, GRAY, GREEN = "#000000", "#717171", "#0D511F"
+BROWN, ORANGE, PINK = "#985900", "#FF5C04", "#FF44B7"
+PLUM, BLUE, SKY = "#623563", "#0000ED", "#0A95FE"
 # In the order of every legend and table.
 LOOKS = {
-    "SGD+momentum": Look("#000000"),
-    "Adam": Look("#E69F00"),
-    "AdamW": Look("#E69F00", "--"),
-    "RAdam": Look("#E69F00", DOTS),
-    "Yogi": Look("#999999"),
-    "Lion": Look("#999999", "--"),
-    "optax.adabelief": Look("#56B4E9", "--"),
-    "Adam+": Look("#F0E442"),
-    "AdaBelief": Look("#0072B2"),
-    "AdaBelief, bf16": Look("#56B4E9"),
-    "AdaBelief, rectified": Look("#0072B2", DOTS),
-    "Aida, K=1": Look("#CC79A7"),
-    "Aida": Look("#D55E00"),
-    "Aida, bf16": Look("#CC79A7"),
-    "LAdam": Look("#009E73", "--"),
-    "LAdaBelief": Look("#009E73"),
+    "SGD+momentum": Look(BLACK),
+    "SGD, averaged": Look(BLACK, DASHES),
+    "Adam": Look(BROWN),
+    "AdamW": Look(BROWN, DASHES),
+    "RAdam": Look(BROWN, DOTS),
+    "Yogi": Look(GRAY),
+    "Lion": Look(GRAY, DASHES),
+    "optax.adabelief": Look(SKY, DASHES),
+    "Adam+": Look(PLUM),
+    "AdaBelief": Look(BLUE),
+    "AdaBelief, bf16": Look(SKY, DASH_DOTS),
+    "AdaBelief, rectified": Look(BLUE, DOTS),
+    "Aida, K=1": Look(PINK),
+    "Aida": Look(ORANGE),
+    "Aida, bf16": Look(PINK, DASHES),
+    "LAdam": Look(GREEN, DASHES),
+    "LAdaBelief": Look(GREEN),
 }
 
 

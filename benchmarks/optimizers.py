@@ -26,6 +26,16 @@ def sgd(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
     return optax.sgd(rate, b1)
 
 
+def averaged_sgd(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
+    """Returns SGD along the average m = b1·m + (1−b1)·g, as Adam's without its root.
+
+    Its steps are those of `sgd` at 1−b1 times the learning rate.
+    """
+    del b2
+    average = optax.trace(b1), optax.scale(1 - b1)
+    return optax.chain(*average, optax.scale_by_learning_rate(rate))
+
+
 def lion(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
     """Returns Lion, which keeps its own betas: they mean something else there."""
     del b1, b2
@@ -78,6 +88,7 @@ class Optimizer(NamedTuple):
 
 OPTIMIZERS = {
     "sgd": Optimizer("SGD+momentum", sgd),
+    "sgd-averaged": Optimizer("SGD, averaged", averaged_sgd),
     "adam": Optimizer("Adam", optax.adam, beside_root, 1e-8),
     "adamw": Optimizer("AdamW", optax.adamw, beside_root, 1e-8),
     "radam": Optimizer("RAdam", optax.radam, beside_root, 1e-8),

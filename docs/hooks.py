@@ -1,8 +1,10 @@
 """Makes pages of files of the repository, which stay where and as they are."""
 
 import base64
+import inspect
 import os.path
 import re
+import subprocess
 import textwrap
 import tomllib
 from pathlib import Path
@@ -14,6 +16,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+import adabelief_optax
 from adabelief_optax import RECOMMENDED, __all__
 
 ROOT = Path(__file__).parent.parent
@@ -29,6 +32,12 @@ def found(pattern: str) -> list[str]:
     return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
 
 
+def is_tracked(path: str) -> bool:
+    """Returns whether git tracks a file, or a file of this folder."""
+    command = ["git", "ls-files", "--error-unmatch", "--", path]
+    return not subprocess.run(command, cwd=ROOT, capture_output=True).returncode
+
+
 def on_config(config: MkDocsConfig) -> None:
     """Makes the navigation, and the link to the repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -38,7 +47,9 @@ def on_config(config: MkDocsConfig) -> None:
     config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]
     config.nav += [{"Caveats": "caveats.md"}, {"Measurements": "measurements.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
-    config.nav += [{"Benchmarks": p} for p in [found("benchmarks/*.md")] if p]
+    pages = found("benchmarks/*.md") + found("benchmarks/deepobs/*.md")
+    behind = {"Problem by problem": found("benchmarks/pages/*.md")}
+    config.nav += [{"Benchmarks": [*pages, behind]}]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 
@@ -48,7 +59,7 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
-        "benchmarks/*.md",
+        "benchmarks/**/*.md",
         "**/figures/*/*.png",
     ):
         for path in found(pattern):
@@ -64,11 +75,19 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
     """Returns a notebook in Markdown, and its pictures."""
     parts, images = [], {}
     for cell in nbformat.read(path, as_version=4).cells:
-        is_code = cell.cell_type == "code"
-        parts.append(f"```python\n{cell.source}\n```" if is_code else cell.source)
+        # The pages load nothing from elsewhere, such as Colab's badge.
+        text = re.sub(r"!\[([^]]*)\]\(https:[^)]*\)", r"\1", cell.source)
+        if cell.cell_type == "code":
+            text = f"```python\n{cell.source}\n```"
+        if "hide-input" in cell.metadata.get("tags", []):
+            title = "Show the code that draws this"
+            text = f'??? note "{title}"\n\n{textwrap.indent(text, "    ")}'
+        parts.append(text)
         for output in cell.get("outputs", []):
             if "text" in output:
-                parts.append(f"```text\n{output.text.rstrip()}\n```")
+                parts.append(
+                    f"``` {{.text .output .no-copy}}\n{output.text.rstrip()}\n```"
+                )
             for kind in {"image/png", "image/gif"} & set(output.get("data", {})):
                 name = f"{path.stem}-{len(images) + 1}.{kind[-3:]}"
                 images[name] = base64.b64decode(output.data[kind])
@@ -95,7 +114,7 @@ def on_page_markdown(
         if not path or not re.search("[./A-Z]", path):
             return match[0]
         paths = [os.path.normpath(os.path.join(here, path)), os.path.normpath(path)]
-        path = next((p for p in paths if (ROOT / p).exists()), None)
+        path = next(filter(is_tracked, paths), None)
         if not path:
             return match[0]
         source = path.replace(".ipynb", ".md").removeprefix("docs/")
@@ -110,7 +129,8 @@ def on_page_markdown(
     # A picture that is small on a phone can be opened alone.
     text = re.sub(r"(?m)^(!\[.*\])\(([\w./-]+)\)$", r"[\1(\2)](\2)", text)
     # Numbers in tables stay on one line.
-    return re.sub(r"(?m)^\|.*", lambda m: m[0].replace(" ± ", "\xa0±\xa0"), text)
+    space = r"(?<=\d) (?=[±%])|(?<=[±≤≥]) "
+    return re.sub(r"(?m)^\|.*", lambda m: re.sub(space, "\xa0", m[0]), text)
 
 
 def recommended() -> list[str]:
@@ -118,7 +138,8 @@ def recommended() -> list[str]:
     columns = list(dict.fromkeys(key for row in RECOMMENDED.values() for key in row))
     lines = [["", *(f"`{c}`" for c in columns)], ["---"] * (len(columns) + 1)]
     for task, row in RECOMMENDED.items():
-        lines.append([f"`{task}`", *(str(row.get(column, "")) for column in columns)])
+        values = (f"<nobr>{row.get(column, '')}</nobr>" for column in columns)
+        lines.append([f"`{task}`", *values])
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
@@ -133,3 +154,11 @@ class Docstrings(griffe.Extension):
             if references:
                 text += f"\n**References:**\n\n{textwrap.dedent(papers)}"
             obj.docstring.value = text
+
+    def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
+        """Puts the values of the defaults in place of what the source calls them."""
+        if func.name in __all__:
+            signature = inspect.signature(getattr(adabelief_optax, func.name))
+            for name, parameter in signature.parameters.items():
+                if parameter.default is not parameter.empty:
+                    func.parameters[name].default = repr(parameter.default)

@@ -37,10 +37,13 @@ class Candidate(NamedTuple):
         """The learning rate and eps without tuning."""
         return self.rate, self.optimizer.eps
 
-    def grid(self, trials: int) -> list[tuple[float, float]]:
-        """Returns so many pairs of learning rate and eps, log-uniform in the rate."""
+    def grid(self, trials: int, scale: float = 1.0) -> list[tuple[float, float]]:
+        """Returns so many pairs of learning rate and eps, log-uniform in the rate.
+
+        The ends of the rates are the optimizer's, times the problem's scale.
+        """
         epses = self.epses or (0.0,)
-        rates = np.geomspace(*self.rates, trials // len(epses))
+        rates = scale * np.geomspace(*self.rates, trials // len(epses))
         return [(float(f"{rate:.3g}"), eps) for eps in epses for rate in rates]
 
 
@@ -52,7 +55,7 @@ CANDIDATES = {
     "radam": Candidate(OPTIMIZERS["radam"], 1e-4),
     "yogi": Candidate(OPTIMIZERS["yogi"], 1e-8, rate=1e-2),
     "lion": Candidate(OPTIMIZERS["lion"], rate=1e-4, rates=(3e-5, 1e-2)),
-    "optax-adabelief": Candidate(OPTIMIZERS["optax.adabelief"], 1e-8),
+    "optax.adabelief": Candidate(OPTIMIZERS["optax.adabelief"], 1e-8),
     "adam-plus": Candidate(OPTIMIZERS["adam-plus"], 1e-16),
     "adabelief": Candidate(OPTIMIZERS["adabelief"], 1e-8),
     "adabelief-rectified": Candidate(OPTIMIZERS["adabelief-rectified"], 1e-8),

@@ -1,169 +1,206 @@
 """What do the results of `run` say, in tables and pictures?
 
 Everything comes from the files in the folder of results alone; nothing is trained. It
-writes RESULTS.md and, beside it, the pictures in `figures`.
+writes RESULTS.md, one screen, and behind it a page for each problem and each other
+budget in `pages`, with the pictures in `figures`.
 """
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from benchmarks import cli
 from benchmarks.suite import markdown, pictures, statistics, store
-from benchmarks.suite.markdown import PAIRS
 from benchmarks.suite.problems import problems
+from benchmarks.suite.statistics import is_toy, split
 from benchmarks.suite.tasks import BUDGETS
 
-INTRODUCTION = """# Results of the benchmark suite
-
-`python -m benchmarks report` makes this page of the files in `results/` alone, where
-every line is one training. `README.md` says what was compared, how, and what it means.
-
-"""
-METRIC = """### Test metric
-
-Mean ± standard deviation over the seeds that end with a finite number. "Failed" counts
-those that diverged: they end worse than they began, or not finite (for the GAN, see
-`problems/wgan.py`).
+PUBLISHED = ("full", "small", "short", "one-shot")  # the first that is complete leads
+METRIC = """Test metric: mean ± standard error over the seeds. **Bold** is the best of a
+problem; ≈ marks what may be as good, since the 95 % interval of its difference to the
+best, seed by seed, contains 0. A training failed if it ended with a number that is not
+finite, lost half of the best progress that it had made, or made less than half of the
+progress of Adam.
 
 """
-STEPS = """### Steps to the target
+COMPARED = """## Pairs of optimizers
 
-Median over the seeds, and how many reach it where not all do; – where fewer than half
-do.
-
-"""
-SECONDS = """### Seconds to the target
-
-Median steps to the target × the seconds of a step of one training alone, for which all
-optimizers of a problem were timed in turn, below in milliseconds: median and quartiles.
-
-"""
-PROFILE = """### Performance profile
-
-Which share of the problems does each optimizer solve within τ times the steps of the
-fastest? Solved: at least half of the seeds reach the target.
+The ratio of the steps to the target is the geometric mean over seeds and over the
+problems on which either gets there; a seed that misses the target counts with the whole
+budget. Wins: in how many percent of the seeds the first has the better test metric (50:
+no difference). Effect: how much better it ends, in percent of what Adam gains between
+start and end. In brackets 95 % bootstrap intervals over problems and seeds. Further
+targets: the ratios of the steps to what the median seed of Adam has after 25, 50 and
+75 % of its steps. The first row compares one update with itself, in another order of
+rounding: what it shows is the noise of tuning and of training.
 
 """
-CHOSEN = """### Chosen learning rate and eps
-
-"Edge": at an end of its grid, so that others may be better.
-
-"""
-SENSITIVITY = """### Sensitivity
-
-How many of the tuning trials (the same number for all) reach the target, and how many
-fail.
+SCORE = f"""Score (the area under the performance profile, below, for τ from 1 to
+{statistics.LARGEST_RATIO:g}; 1 is the most): """
+FIGURE = """Left: the share of problems that each optimizer solves within τ times the
+steps of the fastest (solved: half of the seeds reach the target). Right: how much of
+the best gain is left with a learning rate that is wrong by a factor, the mean over
+problems; the better eps at each.
 
 """
-EPS = """### What eps does
-
-The best last validation metric of the tuning trials at each eps, the default first.
-
-"""
-COMPARED = """### Pairs of optimizers
-
-Ratio of the steps to the target (geometric mean over problems and seeds; a seed that
-misses the target counts with the whole budget, so that ratios are bounded), and for how
-many of the seeds the first has the better test metric (50 %: no difference). A seed is
-the same network and the same batches for both. In brackets 95 % bootstrap intervals
-over problems and seeds.
+TRAININGS = """Mean ± standard error of the test metric over the seeds; median steps to
+the target, and how many seeds reach it if not all do; – where fewer than half do. The
+further targets are what the median seed of Adam has after 25, 50 and 75 % of its steps.
+"Edge": the rate is an end of its grid, so that others may be better.
 
 """
+TUNING = """Of the trainings to tune, which are as many for each optimizer:
+
+"""
+COSTS = """Time of a step of one training alone (median and quartiles, all optimizers
+timed in turn), and that times the median steps to the target:
+
+"""
+
+
+class Results(NamedTuple):
+    """The trainings of a budget."""
+
+    budget: str
+    seeds: pd.DataFrame
+    tuned: pd.DataFrame
 
 
 def write(folder: Path, out: Path, smoke: bool = False) -> None:
-    """Writes RESULTS.md and its pictures; with `smoke` no learning curves."""
-    seconds = statistics.load_seconds(folder)
-    parts = [INTRODUCTION, markdown.definitions(problems())]
-    for budget in BUDGETS:
-        seeds = statistics.load(folder, budget, "seed")
-        if len(seeds):
-            tuned = statistics.load(folder, budget, "tune")
-            figures = out / "figures" / budget
-            parts += section(budget, seeds, tuned, seconds, figures)
-            parts += [] if smoke else curves(seeds, tuned, figures)
-    if len(parts) == 2:
+    """Writes all pages and their pictures; with `smoke` no learning curves."""
+    found = [
+        Results(name, *(statistics.load(folder, name, x) for x in ("seed", "tune")))
+        for name in PUBLISHED
+    ]
+    found = [results for results in found if len(results.seeds)]
+    if not found:
         raise SystemExit(
             f"no results in {folder}; `python -m benchmarks run` makes them"
         )
-    (out / "RESULTS.md").write_text("".join(parts))
-
-
-def section(
-    budget: str,
-    seeds: pd.DataFrame,
-    tuned: pd.DataFrame,
-    seconds: pd.DataFrame,
-    figures: Path,
-) -> Iterable[str]:
-    """Yields the text of a budget, and draws its pictures."""
-    data, toys = split(seeds)
-    yield f"## Budget: {budget}\n\n{measured_on(seeds, tuned)}\n\n"
-    if len(data):
-        yield METRIC + markdown.cells(
-            statistics.by_problem(data, markdown.mean_and_deviation)
+    # Until a longer budget is complete the short one leads.
+    first, *others = sorted(found, key=lambda r: (not complete(r), r.budget != "short"))
+    pages = out / "pages"
+    pages.mkdir(parents=True, exist_ok=True)
+    for results in others:
+        text = f"# Budget: {results.budget}\n\n" + "".join(
+            overview(results, out, "../")
         )
-    yield STEPS
-    for rows in filter(len, (data, toys)):
-        yield markdown.cells(statistics.by_problem(rows, markdown.reached))
-    if len(data) and len(seconds):
-        yield SECONDS + markdown.seconds_to_target(data, seconds)
-        yield markdown.step_times(split(seconds)[0])
-    steps = statistics.by_problem(seeds, statistics.median_steps)
-    pictures.draw_profiles(steps, figures / "profile.png")
-    yield PROFILE + picture(figures, "profile")
+        (pages / f"{results.budget}.md").write_text(text.rstrip() + "\n")
+    seconds = statistics.load_seconds(folder)
+    for name, problem in problems().items():
+        mine = [of_problem(results, name) for results in (first, *others)]
+        text = f"# {problem.title}\n\n" + markdown.definitions([name])
+        for results in mine:
+            if len(results.seeds):
+                text += "".join(details(results, name, seconds, out, smoke))
+        (pages / f"{name}.md").write_text(text.rstrip() + "\n")
+    text = "".join([*introduction(first), *overview(first, out, ""), *links(others)])
+    (out / "RESULTS.md").write_text(text)
+
+
+def complete(results: Results) -> bool:
+    """Whether a budget has all seeds of all its problems with data and optimizers."""
+    budget, seeds = BUDGETS[results.budget], split(results.seeds)[0]
+    names = [name for name in problems() if not is_toy(name)]
+    wanted = len(names) * len(budget.optimizers) * len(budget.seeds)
+    return len(seeds[seeds.optimizer.isin(budget.optimizers)]) >= wanted
+
+
+def of_problem(results: Results, name: str) -> Results:
+    """Returns the trainings of one problem."""
+    budget, *tables = results
+    return Results(budget, *(t[t.problem == name] if len(t) else t for t in tables))
+
+
+def introduction(results: Results) -> Iterator[str]:
+    """Yields what the first page is about."""
+    yield "# Results of the benchmark suite\n\n"
+    yield (
+        "`python -m benchmarks report` makes this page and those behind it of the "
+        "files in `results/` alone. `README.md` says what was compared, how, and what "
+        f"it means. {budget_in_words(results.budget)}\n\n"
+    )
+
+
+def budget_in_words(name: str) -> str:
+    """Returns what a budget is."""
+    budget = BUDGETS[name]
+    tuning = "nothing is tuned"
+    if budget.trials:
+        count = len(budget.tuning_seeds)
+        seeds = "seed" if count == 1 else "seeds"
+        tuning = f"{budget.trials} settings with {count} {seeds} each choose"
+    times = f", {budget.length} times the usual steps" if budget.length > 1 else ""
+    return f"Budget `{name}`: {tuning}; {len(budget.seeds)} seeds{times}."
+
+
+def overview(results: Results, out: Path, up: str) -> Iterator[str]:
+    """Yields one screen of a budget, and draws its picture; `up` leads to `out`."""
+    budget, seeds, tuned = results
+    data, _ = split(seeds)
+    if len(data):
+        yield METRIC + markdown.ranked(data) + COMPARED + markdown.comparisons(data)
+        yield f"{SCORE}{markdown.scores(seeds)}.\n\n"
+        pictures.draw_summary(data, tuned, out / "figures" / budget / "summary.png")
+        path = f"{up}figures/{budget}/summary.png"
+        yield f"{FIGURE}![performance profile and sensitivity]({path})\n\n"
+    yield f"{measured_on(results)}\n\n"
+
+
+def toys(results: Results) -> Iterator[str]:
+    """Yields the pairs of optimizers on the toy functions."""
+    _, rows = split(results.seeds)
+    if len(rows):
+        yield "The ratio of the steps to f ≤ 0.001 on the toy functions:\n\n"
+        yield markdown.comparisons_of_toys(rows)
+
+
+def links(others: list[Results]) -> Iterator[str]:
+    """Yields the list of the pages behind the first."""
+    yield "## Behind this page\n\n"
+    yield "A page a problem, with learning curves, chosen settings and costs:\n\n"
+    for name, problem in problems().items():
+        yield f"- [{problem.title}](pages/{name}.md)\n"
+    yield "- [All toy functions](pages/toys.md)\n"
+    if others:
+        yield "\nThe other budgets:\n\n"
+    for results in others:
+        words = budget_in_words(results.budget)
+        yield f"- [{results.budget}](pages/{results.budget}.md). {words}\n"
+
+
+def details(
+    results: Results, name: str, seconds: pd.DataFrame, out: Path, smoke: bool
+) -> Iterator[str]:
+    """Yields all about a problem in one budget, and draws its pictures."""
+    budget, seeds, tuned = results
+    yield f"## {budget_in_words(budget)}\n\n"
+    yield TRAININGS + markdown.trainings(seeds)
+    yield markdown.comparisons_of_problem(seeds)
+    if not smoke:
+        path = Path("figures") / budget / f"{name}.png"
+        draw = pictures.draw_toy if is_toy(name) else pictures.draw_problem
+        draw(problems()[name], seeds, tuned, out / path)
+        yield f"![learning curves of {name}](../{path})\n\n"
     if len(tuned):
-        yield from tuning(seeds, tuned)
-    yield COMPARED + markdown.comparisons(seeds)
-    for pair in PAIRS:
-        yield markdown.comparison_by_problem(seeds, *pair)
+        yield TUNING + markdown.tuning(tuned)
+    mine = seconds[seconds.problem == name]
+    if len(mine) and not is_toy(name):
+        yield COSTS + markdown.costs(seeds, mine)
+    yield f"{measured_on(results)}\n\n"
 
 
-def tuning(seeds: pd.DataFrame, tuned: pd.DataFrame) -> Iterable[str]:
-    """Yields what the tuning trials say."""
-    yield CHOSEN
-    for rows in filter(len, split(seeds)):
-        yield markdown.cells(statistics.by_problem(rows, markdown.chosen))
-    yield SENSITIVITY
-    for rows in filter(len, split(tuned)):
-        yield markdown.targets_reached(rows)
-    if len(split(tuned)[0]):
-        yield EPS + markdown.eps_effect(split(tuned)[0])
-
-
-def curves(seeds: pd.DataFrame, tuned: pd.DataFrame, figures: Path) -> Iterable[str]:
-    """Yields the pictures of each problem, and those of the toys in one."""
-    yield "### Learning curves\n\n"
-    for name, rows in split(seeds)[0].groupby("problem", sort=False):
-        mine = tuned[tuned.problem == name] if len(tuned) else tuned
-        pictures.draw_problem(problems()[name], rows, mine, figures / f"{name}.png")
-        yield picture(figures, name)
-    if len(tuned) and len(split(tuned)[1]):
-        pictures.draw_toys(split(tuned)[1], figures / "toys.png")
-        yield picture(figures, "toys")
-
-
-def split(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns the rows of problems with data or noise, and those of toy functions."""
-    toys = rows.problem.map(statistics.is_toy).astype(bool)
-    return rows[~toys], rows[toys]
-
-
-def picture(figures: Path, name: str) -> str:
-    """Returns the line that shows a picture."""
-    return f"![{name}](figures/{figures.name}/{name}.png)\n\n"
-
-
-def measured_on(seeds: pd.DataFrame, tuned: pd.DataFrame) -> str:
+def measured_on(results: Results) -> str:
     """Returns how many trainings there are, and on what machines they ran."""
+    _, seeds, tuned = results
     every = pd.concat([seeds, tuned])
     machines = "; ".join(sorted(set(every.machine)))
     return (
-        f"{len(tuned)} trainings to tune and {len(seeds)} seeds; {every.failed.sum()} "
-        f"failed. {machines}."
+        f"{len(tuned)} trainings to tune and {len(seeds)} seeds, of which "
+        f"{every.failed.sum()} failed. {machines}."
     )
 
 
@@ -185,4 +222,4 @@ def run(args: argparse.Namespace) -> None:
     """Writes the report."""
     args.out.mkdir(parents=True, exist_ok=True)
     write(args.results, args.out, args.smoke)
-    print(f"wrote {args.out / 'RESULTS.md'}")
+    print(f"wrote {args.out / 'RESULTS.md'} and the pages behind it")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parents[1] / "results"
-DIGITS = 5  # significant ones, of what is stored
+DIGITS = 8  # significant ones, of what is stored
 # What two trainings cannot have in common.
 KEY = ("problem", "optimizer", "role", "rate", "eps", "seed", "steps")
 Record = dict[str, Any]

@@ -8,32 +8,56 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks import machine
 from benchmarks.data import Splits
 from benchmarks.suite import store
-from benchmarks.suite.candidates import Candidate
+from benchmarks.suite.candidates import CANDIDATES, Candidate
 from benchmarks.suite.problem import Problem
+from benchmarks.suite.progress import Progress, expected_seconds
 from benchmarks.suite.store import Record
 from benchmarks.suite.trials import CALLS, Curves, Trial, train_together
 
-TUNING_SEED = 1000  # of the trials; the seeds of the best are 0, 1, 2, …
-POINTS = 25  # kept of a curve, at most
+POINTS = 50  # kept of a curve, at most
+FRESH = range(100, 120)  # seeds that nothing was chosen by
 
 
 class Budget(NamedTuple):
-    """Trials to tune with, seeds of the best, and how many times the usual steps."""
+    """How much is trained of each optimizer."""
 
-    trials: int
-    seeds: int
-    length: int
+    trials: int  # settings to choose from
+    tuning_seeds: range  # each setting trains with all of them
+    seeds: range  # with which the best setting trains
+    length: int  # how many times the usual steps
+    optimizers: tuple[str, ...] = tuple(CANDIDATES)
+
+    @property
+    def parts(self) -> list[int]:
+        """How many trainings of an optimizer on a problem run together."""
+        parts = self.trials * len(self.tuning_seeds), len(self.seeds)
+        return [count for count in parts if count]
+
+    def steps(self, problem: Problem) -> int:
+        """Returns the steps of one training on a problem."""
+        return problem.steps * (self.length if problem.lengthened else 1)
 
 
+COMPARED = (
+    "sgd",
+    "adam",
+    "adamw",
+    "adabelief",
+    "adabelief-rectified",
+    "aida",
+    "ladabelief",
+    "optax.adabelief",  # the same update as adabelief: what differs is noise
+)
 BUDGETS = {
-    "one-shot": Budget(0, 10, 1),
-    "small": Budget(10, 10, 1),
-    "full": Budget(40, 10, 4),
+    "pilot": Budget(10, range(1000, 1001), range(10), 1, ("adam",)),
+    "one-shot": Budget(0, range(0), range(10), 1),
+    "short": Budget(10, range(1000, 1001), range(10), 1),
+    "small": Budget(10, range(1000, 1003), FRESH, 4, COMPARED),
+    "full": Budget(40, range(1000, 1003), FRESH, 4),
 }
 
 
@@ -49,7 +73,12 @@ class Task(NamedTuple):
     @property
     def steps(self) -> int:
         """The steps of one training."""
-        return self.problem.steps * self.budget.length
+        return self.budget.steps(self.problem)
+
+    @property
+    def grid(self) -> list[tuple[float, float]]:
+        """The settings to choose from, pairs of learning rate and eps."""
+        return self.candidate.grid(self.budget.trials, self.problem.rate_scale)
 
     def recorded(self, role: str) -> list[Record]:
         """Returns the finished trials of this role ("tune" or "seed")."""
@@ -59,14 +88,21 @@ class Task(NamedTuple):
 
 
 def finish(
-    task: Task, role: str, trials: list[Trial], splits: Splits, bar: tqdm
+    task: Task,
+    role: str,
+    trials: list[Trial],
+    splits: Splits,
+    progress: Progress,
 ) -> None:
     """Trains the trials that have no record yet, all at once, and records them."""
     done = {(r["rate"], r["eps"], r["seed"]) for r in task.recorded(role)}
     missing = [trial for trial in trials if tuple(trial) not in done]
-    bar.update(CALLS if not missing else 0)
+    seconds = expected_seconds(task.problem, len(trials), task.steps) / len(trials)
+    known = len(trials) - len(missing)
+    progress.skip(known, known * seconds)
     if not missing:
         return
+    share = len(missing) / CALLS
     began = time.perf_counter()
     with task.problem.precision():
         curves = train_together(
@@ -75,10 +111,10 @@ def finish(
             splits,
             missing,
             task.steps,
-            bar.update,
+            lambda: progress.trained(share, share * seconds),
         )
-    seconds = time.perf_counter() - began
-    store.append(task.path, describe(task, role, missing, curves, seconds))
+    took = time.perf_counter() - began
+    store.append(task.path, describe(task, role, missing, curves, took))
 
 
 def describe(
@@ -88,6 +124,7 @@ def describe(
     shared = {"problem": task.problem.name, "optimizer": task.name, "role": role}
     end = {
         "steps": task.steps,
+        "digits": store.DIGITS,
         "seconds_together": round(seconds, 1),
         "trained_together": len(trials),
         "machine": machine.summary(),
@@ -109,37 +146,46 @@ def outcome(
     return {
         "steps_to_target": step,
         "test": store.rounded(test),
-        "failed": problem.failed(valid),
         "train": store.rounded(train.reshape(-1, thin).mean(1)),
         "valid": store.rounded(valid[::thin]),
     }
 
 
-def best(problem: Problem, tuned: list[Record]) -> Record:
-    """Returns the trial with the best last validation metric; not finite is worst.
+def best(problem: Problem, tuned: list[Record]) -> tuple[float, float]:
+    """Returns the learning rate and eps with the best mean over the tuning seeds.
 
-    Where nothing but speed is asked, it is the one with the fewest steps to the target.
+    It is the mean of the last validation metric; one that is not finite is worst. Where
+    nothing but speed is asked, it is the mean of the steps to the target.
     """
     sign = -1 if problem.larger_is_better else 1
-
-    def cost(record: Record) -> tuple[float, float]:
+    settings: dict[tuple[float, float], list[tuple[float, float]]] = {}
+    for record in tuned:
         steps, last = record["steps_to_target"], record["valid"][-1]
         steps = np.inf if steps is None else steps
         last = np.inf if last is None else sign * last
-        return (steps, last) if problem.chosen_by_speed else (last, steps)
+        cost = (steps, last) if problem.chosen_by_speed else (last, steps)
+        settings.setdefault((record["rate"], record["eps"]), []).append(cost)
+    return min(settings, key=lambda x: tuple(np.mean(settings[x], 0)))
 
-    return min(tuned, key=cost)
 
-
-def complete(task: Task, splits: Splits, bar: tqdm) -> None:
+def complete(task: Task, splits: Splits, progress: Progress) -> None:
     """Tunes, if the budget has trials, and trains the seeds of the best."""
     rate, eps = task.candidate.default
     if task.budget.trials:
-        grid = task.candidate.grid(task.budget.trials)
-        trials = [Trial(*point, TUNING_SEED) for point in grid]
-        finish(task, "tune", trials, splits, bar)
-        tuned = [r for r in task.recorded("tune") if (r["rate"], r["eps"]) in grid]
-        chosen = best(task.problem, tuned)
-        rate, eps = chosen["rate"], chosen["eps"]
-    seeds = [Trial(rate, eps, seed) for seed in range(task.budget.seeds)]
-    finish(task, "seed", seeds, splits, bar)
+        trials = [
+            Trial(*point, seed)
+            for point in task.grid
+            for seed in task.budget.tuning_seeds
+        ]
+        finish(task, "tune", trials, splits, progress)
+        wanted = set(map(tuple, trials))
+        rate, eps = best(
+            task.problem,
+            [
+                r
+                for r in task.recorded("tune")
+                if (r["rate"], r["eps"], r["seed"]) in wanted
+            ],
+        )
+    seeds = [Trial(rate, eps, seed) for seed in task.budget.seeds]
+    finish(task, "seed", seeds, splits, progress)

@@ -2,9 +2,10 @@
 
 The six functions of figure 3 of the AdaBelief paper, whose videos give no numbers. All
 optimizers take the same learning rate, constant and untuned, and compute in float64;
-b1 is also the momentum of SGD, and x and y are one layer. Their other arguments are the
-defaults, printed below the table. Each number is the first step with f < 0.001, where f
-need not stay; a run whose f is infinite at the end has diverged.
+b1 is also the momentum of SGD, summed (g + b1·m, the "heavy ball") or averaged, as the
+public re-implementations of that figure have it; x and y are one layer. Their other
+arguments are the defaults, printed below the table. Each number is the first step with
+f < 0.001, where f need not stay; a run whose f is infinite at the end has diverged.
 
 The uneven L1 has betas of 0.3, with which the large steps of AdaBelief and its kin jump
 around the minimum: there, how soon one meets it is chance. Elsewhere too, a tuned
@@ -24,6 +25,7 @@ from benchmarks.toy.pictures import save_pictures
 
 NAMES = (
     "sgd",
+    "sgd-averaged",
     "adam",
     "optax.adabelief",
     "adam-plus",
