@@ -1,5 +1,5 @@
-# make demo | make test | make test-fast | make test-colab | make stacks | make data |
-# make lint | make notebooks | make docs | make dist.
+# make demo | make test | make test-fast | make test-colab | make test-commands |
+# make stacks | make data | make lint | make notebooks | make docs | make dist.
 # Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
@@ -11,8 +11,8 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast test-floors test-colab data lint notebooks docs dist environment
-.PHONY: stacks traffic-tpu traffic-gpu lock clean
+.PHONY: demo test test-fast test-floors test-colab test-commands data lint notebooks docs
+.PHONY: dist environment address stacks traffic-tpu test-tpu traffic-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -43,6 +43,10 @@ test-colab: .venv-colab/.installed
 	  nbclient pytest pytest-xdist
 	touch $@
 
+# What README.md and benchmarks/README.md say to type, in new environments.
+test-commands:
+	$(PYTHON) tests/documents/commands.py $(ARGS)
+
 # What problems and tests read and no package brings; without it those tests are skipped.
 data: $(INSTALLED)
 	$(BIN)/python -m benchmarks data
@@ -56,6 +60,10 @@ lint: $(INSTALLED)
 # Runs them again, and keeps what they show.
 notebooks: $(INSTALLED)
 	$(BIN)/python notebooks/execute.py $(ARGS)
+
+# Writes the address that pyproject.toml has for the repository to where it must stand.
+address:
+	$(PYTHON) .ci/address.py
 
 # The site, from README.md, the docstrings, the notebooks and the benchmarks.
 docs: $(INSTALLED)
@@ -72,11 +80,15 @@ stacks: .venv-stacks/.installed
 	.venv-stacks/bin/python -m pytest tests/documents/test_stacks.py \
 	  tests/package/test_annotated.py $(ARGS)
 
+# The training steps of the examples and of notebook 6, compiled for eight TPU chips.
+test-tpu: .venv-tpu/.installed
+	JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest tests/documents/test_tpu.py $(ARGS)
+
 # What a step moves in a TPU's or a GPU's memory, on a Linux x86 machine with neither.
 # Their compilers come as Python packages, of 4 GB for GPU, each in .venv-tpu or -gpu.
 PLATFORM_tpu = tpu
 PLATFORM_gpu = cuda
-PACKAGES_tpu = . "jax[tpu]"
+PACKAGES_tpu = ".[test]" "jax[tpu]"
 PACKAGES_gpu = . "jax[cuda13]"
 # Haliax's releases do not import beside a recent JAX.
 PACKAGES_stacks = ".[test]" blackjax gpjax "haliax>=1.4.dev453" keras netket numpyro \

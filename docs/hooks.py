@@ -6,6 +6,7 @@ import os.path
 import re
 import subprocess
 import textwrap
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def is_tracked(path: str) -> bool:
 
 
 def on_config(config: MkDocsConfig) -> None:
-    """Makes the navigation."""
+    """Makes the navigation, and the link to the repository."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    config.repo_url, config.repo_name = project["urls"]["Repository"], "GitHub"
     config.nav = [{"Home": "README.md"}, {"How to choose": "choosing.md"}]
     config.nav += [{"Use it in …": "stacks.md"}, {"API": "api.md"}]
     config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]

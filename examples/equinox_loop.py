@@ -72,6 +72,13 @@ def train_step(
     return eqx.apply_updates(model, updates), opt_state, loss
 
 
+def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None:
+    """Prints the loss, and writes all metrics for TensorBoard."""
+    print(f"step {step}: loss {float(metrics['loss']):.3f}", flush=True)
+    for name, value in metrics.items():
+        writer.add_scalar(name, float(value), step)
+
+
 def main() -> None:
     """Trains, from the checkpoint if there is one, and prints the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -85,6 +92,9 @@ def main() -> None:
     model = make_model(128, jax.random.key(0))
     opt_state = TX.init(eqx.filter(model, eqx.is_inexact_array))
     statistics = jax.jit(stepsize_statistics)
+    events = args.directory / "events"
+    print(f"checkpoints in {args.directory}, curves in {events}; to see them:")
+    print(f"pip install tensorboard; tensorboard --logdir {events}")
     options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
         start = manager.latest_step() or 0
@@ -94,15 +104,12 @@ def main() -> None:
             model, opt_state = eqx.combine(arrays, (model, opt_state))
             print(f"resumed at step {start}")
         # What was written after the checkpoint, before a kill, comes once more.
-        events = str(args.directory / "events")
-        writer = SummaryWriter(events, purge_step=start + 1)
+        writer = SummaryWriter(str(events), purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
             model, opt_state, loss = train_step(model, opt_state, x[batch], y[batch])
             if step % LOG_EVERY == 0:
-                metrics = {"loss": loss, **statistics(opt_state)}
-                for name, value in metrics.items():
-                    writer.add_scalar(name, float(value), step)
+                log(writer, step, {"loss": loss, **statistics(opt_state)})
             arrays = eqx.filter((model, opt_state), eqx.is_array)
             items = ocp.args.StandardSave(arrays)
             manager.save(step, args=items, force=step == args.steps)

@@ -66,6 +66,13 @@ def train_step(
     return loss
 
 
+def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None:
+    """Prints the loss, and writes all metrics for TensorBoard."""
+    print(f"step {step}: loss {float(metrics['loss']):.3f}", flush=True)
+    for name, value in metrics.items():
+        writer.add_scalar(name, float(value), step)
+
+
 def main() -> None:
     """Trains, from the checkpoint if there is one, and prints the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -79,6 +86,9 @@ def main() -> None:
     model = Network(128, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, make_optimizer(), wrt=nnx.Param)
     statistics = nnx.jit(stepsize_statistics)
+    events = args.directory / "events"
+    print(f"checkpoints in {args.directory}, curves in {events}; to see them:")
+    print(f"pip install tensorboard; tensorboard --logdir {events}")
     options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
         start = manager.latest_step() or 0
@@ -87,15 +97,12 @@ def main() -> None:
             nnx.update((model, optimizer), manager.restore(start, args=like))
             print(f"resumed at step {start}")
         # What was written after the checkpoint, before a kill, comes once more.
-        events = str(args.directory / "events")
-        writer = SummaryWriter(events, purge_step=start + 1)
+        writer = SummaryWriter(str(events), purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
             loss = train_step(model, optimizer, x[batch], y[batch])
             if step % LOG_EVERY == 0:
-                metrics = {"loss": loss, **statistics(optimizer.opt_state)}
-                for name, value in metrics.items():
-                    writer.add_scalar(name, float(value), step)
+                log(writer, step, {"loss": loss, **statistics(optimizer.opt_state)})
             state = ocp.args.StandardSave(nnx.state((model, optimizer)))
             manager.save(step, args=state, force=step == args.steps)
     writer.close()

@@ -28,14 +28,22 @@ MISSING = (
 )
 
 
-def topology(platform: str) -> Any:
-    """Returns the devices to compile for, or exits and says what to install."""
+def topology(platform: str, chips: tuple[int, int] = (2, 2)) -> Any:
+    """Returns the devices to compile for, or exits and says what to install.
+
+    Args:
+        platform: "tpu" or "cuda".
+        chips: rows and columns of TPU chips; of the GPU there is one.
+    """
     try:
         if platform == "tpu":
             # Else it asks the network where it is, and warns that it does not know.
-            os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+            rows, columns = chips
+            os.environ["TPU_ACCELERATOR_TYPE"] = f"v5litepod-{rows * columns}"
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-            return topologies.get_topology_desc("v5e:2x2", platform="tpu")
+            # It locks a TPU that several processes would use, and there is none.
+            os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
+            return topologies.get_topology_desc(f"v5e:{rows}x{columns}", platform="tpu")
         for plugin in ("xla_cuda13", "xla_cuda12"):
             with suppress(ImportError):
                 import_module(f"jax_plugins.{plugin}")

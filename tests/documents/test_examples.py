@@ -67,7 +67,10 @@ def test_example(name, kernel, tmp_path):
     output = trained(name, tmp_path / "whole", 100)
     assert "resumed" not in output
     assert float(output.split("test accuracy ")[1]) > 0.8
+    assert f"tensorboard --logdir {tmp_path / 'whole' / 'events'}\n" in output
     whole = read(tmp_path / "whole")
+    for step, loss in whole["loss"].items():
+        assert f"\nstep {step}: loss {loss:.3f}\n" in output
     assert set(whole["loss"]) == {20, 40, 60, 80, 100}
     assert whole["loss"][100] < 0.5 * whole["loss"][20]
     for statistic in ("mean", "std", "min", "max"):

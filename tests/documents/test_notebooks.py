@@ -26,6 +26,8 @@ SHORTER = {
     "6_many_devices": {"100, 64, 1500": "20, 64, 1500"},
     "7_bfloat16_parameters": {"1e-4, 600, 64, 1400, 10": "1e-4, 60, 64, 1400, 2"},
 }
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 FOLDER = ROOT / "notebooks"
 PATHS = sorted(FOLDER.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
@@ -55,9 +57,7 @@ def assert_ran_well(notebook):
 
 
 def badge_of(path):
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    repository = pyproject["project"]["urls"]["Repository"]
-    colab = repository.replace(
+    colab = REPOSITORY.replace(
         "https://github.com/", "https://colab.research.google.com/github/"
     )
     return (
@@ -101,6 +101,7 @@ def test_begins_with_title_badge_and_installation(path):
     install, imports = (cell.source for cell in code_cells(notebook)[:2])
     assert install == code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
     assert 'if "google.colab" in sys.modules and not' in install
+    assert f'    url = "{REPOSITORY}"\n' in install
     assert imports.startswith('sys.path.insert(0, "..")\n')
 
 
@@ -108,10 +109,19 @@ def test_begins_with_title_badge_and_installation(path):
 def test_asks_first_and_answers_last(path):
     first, *_, last = nbformat.read(path, as_version=4).cells
     assert re.search(r"\*\*[^*]+\?\*\*", first.source)
-    assert "## The answer" in last.source
+    answer = last.source.partition("## The answer\n")[2]
+    assert re.search(r"\d", re.sub(r"\]\(.*?\)", "", answer)), "an answer has a number"
     for onward in re.findall(r"\]\((\w+\.ipynb)\)", last.source):
         assert (FOLDER / onward).exists()
     assert ".ipynb)" in last.source
+
+
+@every_notebook
+def test_cells_that_draw_do_nothing_else_and_can_be_folded(path):
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        draws = bool(re.search(r"looks\.show\(|display\(", cell.source))
+        assert cell.metadata.get("tags", []) == (["hide-input"] if draws else [])
+        assert not (draws and "print(" in cell.source)
 
 
 @pytest.mark.parametrize("failing", ["git", "pip"])

@@ -1,0 +1,128 @@
+"""Runs all commands of README.md and benchmarks/README.md: `make test-commands`.
+
+Each page has a new environment with nothing but pip in it, and a new clone of the files
+that git tracks, as they are here. Its commands and its Python code run in their order,
+and after them the commands that stand in the middle of a sentence.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "benchmarks/README.md")
+CODE = re.compile(
+    r"^```(?P<language>\w*)\n(?P<fenced>.*?)^```|(?P<indented>(?:^    [^\n]*\n)+)"
+    r"|`(?P<inline>[^`]+)`",
+    re.DOTALL | re.MULTILINE,
+)
+PROGRAM = re.compile(r"(apt|cd|git|make|pip|python3?|tensorboard) ")
+# What is run in place of a command that takes too long or changes the whole machine.
+INSTEAD = {
+    "make test": "true",  # .ci/run has it
+    "make demo": "make demo ARGS=--smoke",  # .ci/run has it in full
+    "python3 -m http.server --directory site": (  # it starts, and would go on for ever
+        "timeout 5 python3 -m http.server 0 --directory site || test $? = 124"
+    ),
+    "apt install dataset-fashion-mnist": "true",  # for the whole machine, as root
+    "python -m benchmarks run --budget one-shot,small": (  # hours
+        "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"
+    ),
+}
+
+
+def commands_of(text: str) -> list[str]:
+    """Returns what a page in Markdown tells its reader to type, in order."""
+    blocks, mentions = [], []
+    for match in CODE.finditer(text):
+        indented, language = match["indented"], match["language"]
+        if language == "python":
+            blocks.append(f"python - <<'END'\n{match['fenced']}END")
+        elif language in {"bash", "sh", "shell"}:
+            blocks += uncommented(match["fenced"])
+        elif indented and " = " not in indented:  # else it is an equation
+            blocks += uncommented(indented)
+        elif match["inline"] and PROGRAM.match(match["inline"]):
+            mentions.append(" ".join(match["inline"].split()))
+    return blocks + mentions
+
+
+def uncommented(block: str) -> list[str]:
+    """Returns the commands of a block without what is said of them."""
+    return [re.sub(r"  +#.*", "", line).strip() for line in block.splitlines()]
+
+
+def copy_tracked(folder: Path) -> None:
+    """Makes a repository of the files that git tracks here, as they are."""
+    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
+    for name in filter(None, tracked.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    user = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*user, "commit", "-qm", "all"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Returns the variables of a shell in which a new environment is active.
+
+    git takes the copy for the project's address, and no data have been downloaded.
+    """
+    venv.create(folder / "env", with_pip=True)
+    copy_tracked(folder / "origin")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("MAKE") and name not in {"MFLAGS", "PYTHONPATH"}
+    }
+    return kept | {
+        "PATH": f"{folder / 'env' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "ADABELIEF_OPTAX_DATA": str(folder / "data"),
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{folder / 'origin'}.insteadOf",
+        "GIT_CONFIG_VALUE_0": project["urls"]["Repository"],
+    }
+
+
+def follow(page: str, folder: Path) -> None:
+    """Does what a page says, or exits and says what failed."""
+    variables = environment(folder)
+    clone = ["git clone " + variables["GIT_CONFIG_VALUE_0"], "cd adabelief_optax"]
+    commands = commands_of((ROOT / page).read_text())
+    if clone[0] not in commands:
+        commands = clone + commands
+    for command in commands:
+        if command.startswith("cd "):
+            folder /= command.removeprefix("cd ")
+            continue
+        start = time.perf_counter()
+        done = subprocess.run(
+            ["bash", "-c", INSTEAD.get(command, command)],
+            cwd=folder,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        seconds = time.perf_counter() - start
+        shown = command.splitlines()[-2 if "\n" in command else 0]
+        instead = f" [{INSTEAD[command]}]" if command in INSTEAD else ""
+        print(f"{seconds:6.1f} s  {shown}{instead}", flush=True)
+        if done.returncode:
+            sys.exit(f"{done.stdout}\n{page}: this failed: {command}")
+
+
+if __name__ == "__main__":
+    for page in sys.argv[1:] or PAGES:
+        print(f"== {page}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            follow(page, Path(folder))
