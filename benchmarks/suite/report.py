@@ -85,10 +85,11 @@ def write(folder: Path, out: Path, smoke: bool = False) -> None:
     pages = out / "pages"
     pages.mkdir(parents=True, exist_ok=True)
     for results in others:
-        text = f"# Budget: {results.budget}\n\n" + "".join(
-            overview(results, out, "../")
-        )
-        (pages / f"{results.budget}.md").write_text(text.rstrip() + "\n")
+        text = "".join([*overview(results, out, "../"), *toys(results)])
+        page = f"# Budget: {results.budget}\n\n{text.rstrip()}\n"
+        (pages / f"{results.budget}.md").write_text(page)
+    text = f"# Toy functions\n\n{budget_in_words(first.budget)}\n\n"
+    (pages / "toys.md").write_text(text + "".join(toys(first)).rstrip() + "\n")
     seconds = statistics.load_seconds(folder)
     for name, problem in problems().items():
         mine = [of_problem(results, name) for results in (first, *others)]
