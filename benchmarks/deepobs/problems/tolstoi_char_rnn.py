@@ -32,9 +32,7 @@ class Cell(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights; biases are 0."""
-        self.gates = nnx.Linear(
-            2 * HIDDEN, 4 * HIDDEN, kernel_init=glorot, rngs=rngs
-        )
+        self.gates = nnx.Linear(2 * HIDDEN, 4 * HIDDEN, kernel_init=glorot, rngs=rngs)
 
     def __call__(self, xs: Array, memory: tuple[Array, Array]) -> tuple[Array, Any]:
         """Returns the outputs at all times, which is their first axis, and the end."""
