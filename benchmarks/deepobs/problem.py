@@ -30,8 +30,8 @@ class Problem(ABC):
     metric: str  # "loss" or "accuracy"
     batch_size: int
     epochs: int
-    # Of the metric on test data: what all ten seeds of both baselines, SGD with momentum
-    # and Adam at their best learning rates, come to in the end, rounded.
+    # Of the test metric: what every seed of the two baselines, SGD with momentum and
+    # Adam at their best learning rates, comes to in the end, rounded.
     target: float | None = None
     hessian: int | None = None  # the number of the quadratic's
     shuffled = True  # the training data is, once

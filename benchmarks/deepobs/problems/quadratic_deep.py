@@ -76,7 +76,7 @@ class QuadraticDeep(Problem):
     ) -> tuple[Array, Any]:
         """Returns the mean over the points."""
         del key
-        d = params - batch
+        d = params[None] - batch
         curved = jnp.dot(
             d, jnp.float32(hessian(self.hessian)), precision=jax.lax.Precision.HIGHEST
         )
