@@ -17,8 +17,7 @@ from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import curve_of
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.suite import store
-from benchmarks.suite.store import Record
+from benchmarks.suite.store import Record, read
 
 OUT = Path(__file__).parents[1]
 INTRODUCTION = """# Results on DeepOBS's own problems
@@ -50,7 +49,7 @@ def write(folder: Path, out: Path) -> None:
     parts = [INTRODUCTION]
     for kind in PROBLEMS.values():
         problem = kind()
-        records = store.read(folder / f"{problem.name}.jsonl")
+        records = read(folder / f"{problem.name}.jsonl")
         if found := tuned(problem, records):
             parts += section(problem, found, out)
     if len(parts) > 1:
@@ -95,8 +94,8 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     return (
         f"{hessian}{first.epochs} epochs of {problem.epochs}, batches of "
         f"{problem.batch_size}; {len(rates)} learning rates from {min(rates):g} to "
-        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, {len(first.seeds)} seeds. Target: "
-        f"{target}. {machines}."
+        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, {len(first.seeds)} "
+        f"seeds. Target: {target}. {machines}."
     )
 
 
@@ -220,8 +219,8 @@ def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
         left.axhline(problem.target, color="gray", linestyle=":")
     limit(left, right, problem, found)
     figure.suptitle(
-        f"{problem.title}: median and quartiles of the seeds (dotted: the target), and "
-        "all learning rates"
+        f"{problem.title}: median and quartiles of the seeds at the best learning rate "
+        "(dotted: the target), and what every rate ends with"
     )
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False)
@@ -241,14 +240,11 @@ def draw_curves(axes: Axes, problem: Problem, one: Tuned, look: dict[str, Any]) 
 
 
 def limit(left: Axes, right: Axes, problem: Problem, found: list[Tuned]) -> None:
-    """Leaves out what is worse than the start."""
-    curves = [curve_of(one.seeds[0], f"test_{problem.metric}", 0) for one in found]
-    start = float(np.mean(curves))
-    if problem.larger_is_better:
-        for axes in (left, right):
-            axes.set_ylim(bottom=start)
-        return
+    """Shows the last tenth of the progress on the left, and all of it on the right."""
+    first = [curve_of(one.seeds[0], f"test_{problem.metric}", 0) for one in found]
+    start = float(np.mean(first))
     ends = [last(problem, one).mean() for one in found]
-    least = np.nanmin(ends)
-    for axes in (left, right):
-        axes.set(yscale="log", ylim=(0.98 * least, 1.02 * start))
+    best = np.nanmax(ends) if problem.larger_is_better else np.nanmin(ends)
+    for axes, share in ((left, 0.1), (right, 1.0)):
+        worst, top = best + share * (start - best), best - share * (start - best) / 20
+        axes.set_ylim(*sorted((worst, top)))

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from benchmarks import machine
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.training import Outcome, Program
-from benchmarks.suite import store
-from benchmarks.suite.store import Record
+from benchmarks.suite.store import RESULTS as EVERY
+from benchmarks.suite.store import Record, append, read
 
-RESULTS = store.RESULTS / "deepobs"
+RESULTS = EVERY / "deepobs"
 DIGITS = 6  # significant ones, as many as the published numbers have
 CHANGED = 1e-2  # of a loss, beyond what other hardware rounds
 
@@ -81,7 +81,7 @@ def complete(runs: Runs, wanted: list[Run], bar: tqdm) -> list[Record]:
         outcome = runs.program.train(*columns(runs, group), runs.epochs, advance)
         seconds = round(time.perf_counter() - began, 1)
         described = describe(runs, group, outcome, seconds)
-        store.append(runs.path, described)
+        append(runs.path, described)
         known |= dict(zip(group, described, strict=True))
     return [known[run] for run in wanted]
 
@@ -96,7 +96,7 @@ def columns(runs: Runs, group: list[Run]) -> tuple[Any, Any]:
 def recorded(runs: Runs, wanted: list[Run]) -> dict[Run, Record]:
     """Returns the records there are; those with curves may be of longer trainings."""
     found = {}
-    for record in store.read(runs.path):
+    for record in read(runs.path):
         run = Run(record["rate"], record["seed"])
         longer = runs.with_curves and record["epochs"] > runs.epochs
         if (

@@ -413,8 +413,8 @@ def test_it_is_the_published_one_on_the_real_images(read, train, test):
         arrays = read()
     except MissingData as error:
         pytest.skip(str(error))
-    for images, loss in ((arrays[0], train), (arrays[2], test)):
-        counts = np.bincount(images.ravel(), minlength=256)
+    for pixels, loss in ((arrays[0], train), (arrays[2], test)):
+        counts = np.bincount(pixels.ravel(), minlength=256)
         square = counts @ (np.arange(256) / 255 - 0.5) ** 2 / counts.sum()
         assert 784 * square == pytest.approx(loss, abs=0.1)
 
