@@ -22,7 +22,7 @@ from benchmarks.deepobs.training import Program
 
 PUBLISHED = Path(__file__).parent / "published.json"
 ORDERS, DEVIATIONS, LEAST = 25, 3, 0.02  # of the quadratic's batches, which are random
-FIRST_SEED = 42  # of networks, as in the study
+FIRST_SEED, SEEDS = 42, 3  # of networks; the study's begin with the same number
 FIELDS = {"problem", "optimizer", "seed", "batch_size", "hyperparameters", "epochs"}
 Training = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks import cli, locks, machine
 from benchmarks.data import VARIABLE, MissingData
 from benchmarks.deepobs import compare, report
-from benchmarks.deepobs.check import PUBLISHED, check, read
+from benchmarks.deepobs.check import PUBLISHED, SEEDS, check, read
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import RESULTS
 from benchmarks.optimizers import OPTIMIZERS
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--rates", type=compare.rates, default=compare.RATES, help=compare.RATES_HELP)
     words = "that choose the learning rate, default 1"
     add("--tuning-seeds", type=count, default=1, help=words)
-    add("--seeds", type=count, help="of the chosen rate, default 10; of --check, 1")
+    add("--seeds", type=count, help="of the chosen rate, default 10; of --check, 3")
     words = "default benchmarks/results/deepobs"
     add("--results", type=cli.folder, default=RESULTS, help=words)
     add("--data", type=cli.folder, help=f"the folder of data, in place of {VARIABLE}")
@@ -68,7 +68,9 @@ def check_file(args: argparse.Namespace, bar: tqdm) -> None:
     others = set(PROBLEMS) - set(args.problem)
     trainings = [x for x in read(args.check) if x["problem"] not in others]
     found = []
-    for verdict in check(trainings, args.results, args.epochs, args.seeds or 1, bar):
+    for verdict in check(
+        trainings, args.results, args.epochs, args.seeds or SEEDS, bar
+    ):
         bar.write(verdict.line, sys.stdout)
         sys.stdout.flush()
         found.append(verdict.held)
@@ -89,14 +91,15 @@ def compare_all(args: argparse.Namespace, bar: tqdm) -> None:
             bar.write(f"{name} is left out: {error}", sys.stdout)
             continue
         trained = True
+        size = compare.Size(
+            args.rates,
+            args.tuning_seeds,
+            args.seeds or compare.SEEDS,
+            args.epochs or problem.epochs,
+        )
+        bar.total += len(args.optimizer) * compare.steps(problem, splits, size)
         for optimizer in args.optimizer:
             bar.set_description(f"{name}, {optimizer}")
-            size = compare.Size(
-                args.rates,
-                args.tuning_seeds,
-                args.seeds or compare.SEEDS,
-                args.epochs or problem.epochs,
-            )
             compare.tune_and_train(problem, splits, optimizer, size, args.results, bar)
     if not trained:
         sys.exit("nothing was trained: the data of every problem is missing")

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -44,6 +45,13 @@ def rates(text: str) -> list[float]:
     return found
 
 
+def steps(problem: Problem, splits: Splits, size: Size) -> int:
+    """Returns the steps of all trainings by one optimizer."""
+    trainings = len(size.rates) * size.tuning_seeds + size.seeds
+    batches = len(problem.order(len(jax.tree.leaves(splits.train)[0])))
+    return trainings * size.epochs * batches
+
+
 def tune_and_train(
     problem: Problem, splits: Splits, name: str, size: Size, folder: Path, bar: tqdm
 ) -> None:
@@ -58,7 +66,6 @@ def tune_and_train(
     seeds = [TUNING_SEED + i for i in range(size.tuning_seeds)]
     trials = [Run(rate, seed) for rate in size.rates for seed in seeds]
     finals = [Run(0.0, seed) for seed in range(size.seeds)]
-    bar.total += tuning.steps * (len(trials) + len(finals))
     rate = best(problem, complete(tuning, trials, bar))
     complete(
         tuning._replace(with_curves=True), [f._replace(rate=rate) for f in finals], bar

@@ -75,7 +75,8 @@ def tuned(problem: Problem, records: list[Record]) -> list[Tuned]:
 def section(problem: Problem, found: list[Tuned], out: Path) -> Iterator[str]:
     """Yields the text of a problem, and draws its picture."""
     yield f"## {problem.title} (`{problem.name}`)\n\n{measured_on(problem, found)}\n\n"
-    head = ["", "rate", f"test {problem.metric}", "epochs", "good rates"]
+    unit = ", %" if problem.larger_is_better else ""
+    head = ["", "rate", f"test {problem.metric}{unit}", "epochs", "good rates"]
     yield table(head, rows(problem, found))
     draw(problem, found, out / "figures" / "deepobs" / f"{problem.name}.png")
     yield f"![{problem.name}](figures/deepobs/{problem.name}.png)\n\n"
