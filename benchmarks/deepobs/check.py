@@ -18,7 +18,7 @@ from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep
 from benchmarks.deepobs.rules import NoRule, published
 from benchmarks.deepobs.runs import Run, Runs, complete, curve_of
-from benchmarks.deepobs.training import Program
+from benchmarks.deepobs.training import Curves, Program
 
 PUBLISHED = Path(__file__).parent / "published.json"
 ORDERS, DEVIATIONS, LEAST = 25, 3, 0.02  # of the quadratic's batches, which are random
@@ -66,16 +66,22 @@ def read(path: Path) -> list[Training]:
     return trainings
 
 
-def check(
-    trainings: list[Training], folder: Path, epochs: int | None, seeds: int, bar: tqdm
-) -> Iterator[Verdict]:
+class Size(NamedTuple):
+    """How much is trained for the check."""
+
+    epochs: int | None  # at most
+    seeds: int
+    folder: Path  # of the records
+
+
+def check(trainings: list[Training], size: Size, bar: tqdm) -> Iterator[Verdict]:
     """Yields a line on each training; what they share is trained once."""
-    ours: dict[str, Any] = {}
+    known: dict[str, Curves] = {}
     for training in trainings:
         name = describe(training)
         bar.set_description(name)
         try:
-            yield verdict(training, name, folder, epochs, seeds, bar, ours)
+            yield verdict(training, name, size, bar, known)
         except (MissingData, NoRule) as error:
             yield Verdict(None, f"not checked  {name}: {error}")
 
@@ -100,45 +106,42 @@ def problem_of(training: Training) -> Problem:
 
 
 def verdict(
-    training: Training,
-    name: str,
-    folder: Path,
-    epochs: int | None,
-    seeds: int,
-    bar: tqdm,
-    ours: dict[str, Any],
+    training: Training, name: str, size: Size, bar: tqdm, known: dict[str, Curves]
 ) -> Verdict:
-    """Trains as the published training did, and compares."""
-    problem, hyperparameters = problem_of(training), dict(training["hyperparameters"])
-    make = published(training["optimizer"], hyperparameters)
-    rate = hyperparameters.pop("learning_rate")
+    """Trains as the published training did, unless that is known, and compares."""
+    problem = problem_of(training)
     criterion = CRITERIA.get(problem.name, OTHERWISE)
     longest = problem.epochs if problem.together else criterion.epochs
-    length = min(longest, epochs or longest)
-    what = [problem.name, problem.hessian, problem.batch_size, length]
-    what += [training["optimizer"], rate, sorted(hyperparameters.items())]
-    if (key := json.dumps(what)) not in ours:
-        program = Program(problem, make, problem.load())
-        runs = Runs(program, training["optimizer"], hyperparameters, length, folder)
-        if problem.together:
-            rates = np.full(ORDERS, float(rate))
-            ours[key] = program.train(rates, np.arange(ORDERS), length).curves
-        else:
-            wanted = [Run(rate, FIRST_SEED + i) for i in range(seeds)]
-            bar.total = (bar.total or 0) + runs.steps * len(wanted)
-            records = complete(runs, wanted, bar)
-            ours[key] = {
-                m: np.stack([curve_of(r, m, length) for r in records])
-                for m in records[0]["curves"]
-            }
+    epochs = min(longest, size.epochs or longest)
+    what = {k: v for k, v in training.items() if k not in ("seed", "epochs")}
+    if (key := json.dumps(what, sort_keys=True)) not in known:
+        known[key] = trained(training, problem, size._replace(epochs=epochs), bar)
     if problem.together:
-        return in_bands(training, name, ours[key], length)
-    return within(training, name, ours[key], criterion, length)
+        return in_bands(training, name, known[key], epochs)
+    return within(training, name, known[key], criterion, epochs)
 
 
-def in_bands(
-    training: Training, name: str, curves: dict[str, np.ndarray], length: int
-) -> Verdict:
+def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curves:
+    """Returns our curves: of many batch orders of the quadratic, or of some seeds."""
+    hyperparameters = dict(training["hyperparameters"])
+    make = published(training["optimizer"], hyperparameters)
+    rate = hyperparameters.pop("learning_rate")
+    program = Program(problem, make, problem.load())
+    epochs = size.epochs or problem.epochs
+    if problem.together:
+        return program.train(np.full(ORDERS, rate), np.arange(ORDERS), epochs).curves
+    name = training["optimizer"]
+    runs = Runs(program, name, hyperparameters, epochs, size.folder)
+    wanted = [Run(rate, FIRST_SEED + i) for i in range(size.seeds)]
+    bar.total += runs.steps * len(wanted)
+    records = complete(runs, wanted, bar)
+    return {
+        metric: np.stack([curve_of(r, metric, epochs) for r in records])
+        for metric in records[0]["curves"]
+    }
+
+
+def in_bands(training: Training, name: str, curves: Curves, length: int) -> Verdict:
     """Compares with the mean and the standard deviation over the batch orders."""
     worst = (-1.0, "nothing to compare")
     for metric in sorted(set(curves) & set(training["epochs"])):
@@ -160,7 +163,7 @@ def in_bands(
 def within(
     training: Training,
     name: str,
-    curves: dict[str, np.ndarray],
+    curves: Curves,
     criterion: Criterion,
     length: int,
 ) -> Verdict:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from benchmarks import cli, locks, machine
 from benchmarks.data import VARIABLE, MissingData
 from benchmarks.deepobs import compare, report
-from benchmarks.deepobs.check import PUBLISHED, SEEDS, check, read
+from benchmarks.deepobs.check import PUBLISHED, SEEDS, Size, check, read
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import RESULTS
 from benchmarks.optimizers import OPTIMIZERS
@@ -68,9 +68,8 @@ def check_file(args: argparse.Namespace, bar: tqdm) -> None:
     others = set(PROBLEMS) - set(args.problem)
     trainings = [x for x in read(args.check) if x["problem"] not in others]
     found = []
-    for verdict in check(
-        trainings, args.results, args.epochs, args.seeds or SEEDS, bar
-    ):
+    size = Size(args.epochs, args.seeds or SEEDS, args.results)
+    for verdict in check(trainings, size, bar):
         bar.write(verdict.line, sys.stdout)
         sys.stdout.flush()
         found.append(verdict.held)

@@ -615,7 +615,8 @@ def written(folder, *trainings):
 
 
 def lines(trainings, folder, epochs, seeds=1):
-    return list(check.check(trainings, folder, epochs, seeds, Bar()))
+    size = check.Size(epochs, seeds, folder)
+    return list(check.check(trainings, size, Bar()))
 
 
 def test_published_curves_of_the_quadratic_are_held(tmp_path):
