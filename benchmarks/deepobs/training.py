@@ -8,6 +8,7 @@ XLA's convolutions take fifty times as long in a loop on a CPU.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -49,8 +50,9 @@ class Program:
         self.problem, self.make, self.splits = problem, make, splits
         self.start = self.compiled(self._start, (0, 0))
         self.step = self.compiled(self._step, (0, 0, 0, 0, None), donate=(1,))
-        self.measure = self.compiled(self._measure, (0, 0, 0, None))
-        self.measure_train = self.compiled(self._measure_train, (0, 0, 0, None))
+        axes = 0, 0, 0, None
+        self.measure_train = self.compiled(partial(self._measure, True), axes)
+        self.measure = self.compiled(partial(self._measure, False), axes)
 
     def compiled(
         self, function: Callable, axes: tuple, donate: tuple[int, ...] = ()
@@ -81,18 +83,13 @@ class Program:
         return State(params, optimizer, state.key, state.count + 1), memory, loss
 
     def _measure(
-        self, state: State, memory: Any, rows: Any, split: Any
+        self, training: bool, state: State, memory: Any, rows: Any, split: Any
     ) -> tuple[Any, Any]:
-        # No other draws in evaluation than in the steps, and others in each batch.
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.count), rows[0])
-        return self.problem.measure(state.params, memory, rows_of(split, rows), key)
-
-    def _measure_train(
-        self, state: State, memory: Any, rows: Any, split: Any
-    ) -> tuple[Any, Any]:
+        # Other draws in every batch, and at every time.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.count), rows[0])
         change, noise = jax.random.split(key)
-        batch = self.problem.augmented(rows_of(split, rows), change)
+        batch = rows_of(split, rows)
+        batch = self.problem.augmented(batch, change) if training else batch
         return self.problem.measure(state.params, memory, batch, noise)
 
     def train(
