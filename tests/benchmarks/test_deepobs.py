@@ -359,7 +359,7 @@ def test_glorots_initialisers_have_their_widths():
     text = tolstoi_char_rnn.TolstoiCharRnn().init(KEY)
     bias = np.array(text["logits"]["bias"])
     assert 0.9 * (3 / 83) ** 0.5 < np.abs(bias).max() <= (3 / 83) ** 0.5
-    assert not np.array(text["layers"][0]["gates"]["bias"]).any()
+    assert not np.array(text["layer1"]["gates"]["bias"]).any()
 
 
 def test_pooling_is_that_of_flax():
@@ -374,7 +374,7 @@ def test_transposed_convolutions_are_gradients_of_convolutions(inputs, stride, s
         inputs, 5, (4, 4), stride, transpose_kernel=True, rngs=nnx.Rngs(0)
     )
     x = jax.random.normal(KEY, (2, side, side, inputs))
-    kernel = layer.kernel.get_value()
+    kernel = nnx.to_pure_dict(nnx.state(layer, nnx.Param))["kernel"]
     assert kernel.shape == (4, 4, 5, inputs)
 
     def there(y):
@@ -598,8 +598,8 @@ def test_the_lstm_is_tensorflows_and_remembers_between_batches():
     call = jax.jit(lambda x, memory: problem.module(params)(x, memory, None))
     logits, _ = call(x, problem.memory())
     hidden = np.float64(params["embedding"]["embedding"])[x.T]
-    for i in range(2):
-        hidden = lstm(params["layers"][i], hidden)
+    for name in ("layer1", "layer2"):
+        hidden = lstm(params[name], hidden)
     expected = hidden.swapaxes(0, 1) @ np.float64(params["logits"]["kernel"])
     expected += np.float64(params["logits"]["bias"])
     assert_close(logits, jnp.float32(expected))

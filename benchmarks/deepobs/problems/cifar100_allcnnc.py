@@ -21,29 +21,29 @@ class Model(nnx.Module):
 
     def __init__(self, rngs: nnx.Rngs) -> None:
         """Draws the weights; biases are 0.1."""
-        self.layers, inputs = nnx.List([]), 3
-        for outputs, size, stride, padding in sum((g for _, g in GROUPS), ()):
-            self.layers.append(
-                nnx.Conv(
-                    inputs,
-                    outputs,
-                    (size, size),
-                    stride,
-                    padding=padding,
-                    kernel_init=nnx.initializers.glorot_normal(),
-                    bias_init=nnx.initializers.constant(0.1),
-                    rngs=rngs,
-                )
+        layers, inputs = [layer for _, group in GROUPS for layer in group], 3
+        for number, (outputs, size, stride, padding) in enumerate(layers, 1):
+            layer = nnx.Conv(
+                inputs,
+                outputs,
+                (size, size),
+                stride,
+                padding=padding,
+                kernel_init=nnx.initializers.glorot_normal(),
+                bias_init=nnx.initializers.constant(0.1),
+                rngs=rngs,
             )
+            setattr(self, f"conv{number}", layer)
             inputs = outputs
 
     def __call__(self, x: Array, key: Array | None = None) -> Array:
         """Returns the logits, none of them negative, of images from 0 to 255."""
-        x, layers = jax.vmap(images.standardized)(x), iter(self.layers)
+        x, number = jax.vmap(images.standardized)(x), 0
         for (rate, group), k in zip(GROUPS, keys(key, len(GROUPS)), strict=True):
             x = dropped(x, rate, k)
             for _ in group:
-                x = jax.nn.relu(next(layers)(x))
+                number += 1
+                x = jax.nn.relu(getattr(self, f"conv{number}")(x))
         return x.mean((1, 2))
 
 

@@ -57,7 +57,7 @@ class Model(nnx.Module):
         self.embedding = nnx.Embed(
             tolstoi.VOCABULARY, HIDDEN, embedding_init=glorot, rngs=rngs
         )
-        self.layers = nnx.List([Cell(rngs), Cell(rngs)])
+        self.layer1, self.layer2 = Cell(rngs), Cell(rngs)
         self.logits = nnx.Linear(
             HIDDEN, tolstoi.VOCABULARY, kernel_init=glorot, bias_init=glorot, rngs=rngs
         )
@@ -65,7 +65,7 @@ class Model(nnx.Module):
     def __call__(self, x: Array, memory: Any, key: Array | None) -> tuple[Array, Any]:
         """Returns the logits of a batch of rows, and what the layers remember."""
         x, drop, new = self.embedding(x.T), keys(key, 4), []
-        for i, layer in enumerate(self.layers):
+        for i, layer in enumerate((self.layer1, self.layer2)):
             x, end = layer(dropped(x, DROPOUT, drop[2 * i]), memory[i])
             x = dropped(x, DROPOUT, drop[2 * i + 1])
             new.append(end)
