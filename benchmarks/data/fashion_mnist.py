@@ -92,11 +92,16 @@ def split(labels: np.ndarray, per_class: int) -> tuple[np.ndarray, np.ndarray]:
     return np.flatnonzero(~valid), order[valid[order]]
 
 
-def load_splits(files: dict = FILES, per_class: int = 500) -> Splits:
-    """Returns images, as bytes, and labels: 55,000 to train, 5,000 and 10,000."""
+def read(files: dict = FILES) -> tuple[np.ndarray, ...]:
+    """Returns the images, as bytes, and labels to train, and those to test."""
     folder = Path(os.environ.get("FASHION_MNIST") or FOLDER)
     paths = {name: find(folder, name) for name in files}
-    images, labels, *test = (read_idx(paths[name], *files[name]) for name in files)
+    return tuple(read_idx(paths[name], *files[name]) for name in files)
+
+
+def load_splits(files: dict = FILES, per_class: int = 500) -> Splits:
+    """Returns images and labels: 55,000 to train, 5,000 and 10,000."""
+    images, labels, *test = read(files)
     train, valid = split(labels, per_class)
     return Splits(
         (images[train], labels[train]), (images[valid], labels[valid]), tuple(test)

@@ -1,0 +1,1 @@
+"""What do the optimizers do on DeepOBS's own problems, at DeepOBS's protocol?"""

@@ -1,0 +1,27 @@
+"""Which problems are there?
+
+The Hessian of `quadratic_deep` is chosen by its number, so it is made by a function.
+"""
+
+from collections.abc import Callable
+
+from benchmarks.deepobs.problem import Problem
+from benchmarks.deepobs.problems.cifar10_3c3d import Cifar3c3d
+from benchmarks.deepobs.problems.cifar100_allcnnc import CifarAllCnn
+from benchmarks.deepobs.problems.fmnist_2c2d import Fashion2c2d
+from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep
+from benchmarks.deepobs.problems.tolstoi_char_rnn import TolstoiCharRnn
+from benchmarks.deepobs.problems.vae import FashionVae, MnistVae
+
+PROBLEMS: dict[str, Callable[[], Problem]] = {
+    kind.name: kind
+    for kind in (
+        QuadraticDeep,
+        MnistVae,
+        Fashion2c2d,
+        FashionVae,
+        Cifar3c3d,
+        CifarAllCnn,
+        TolstoiCharRnn,
+    )
+}

@@ -1,0 +1,154 @@
+"""How are finished trainings kept, so that nothing is trained twice?
+
+A line of JSON for each, as soon as it ends. It says all that the training depends on,
+and the losses of its first batches. Before records are used, this beginning is computed
+again of one of them: if it has changed, so has something that no name or number says,
+and all are trained again.
+"""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks import machine
+from benchmarks.deepobs.problem import Problem
+from benchmarks.deepobs.training import Outcome, Program
+from benchmarks.suite.store import RESULTS as EVERY
+from benchmarks.suite.store import Record, append, read
+
+RESULTS = EVERY / "deepobs"
+DIGITS = 6  # significant ones, as many as the published numbers have
+CHANGED = 1e-2  # of a loss, beyond what other hardware rounds
+
+
+class Run(NamedTuple):
+    """What tells trainings of one optimizer apart."""
+
+    rate: float
+    seed: int
+
+
+class Runs(NamedTuple):
+    """Trainings of a problem by one optimizer, and where their records are."""
+
+    program: Program
+    optimizer: str
+    hyperparameters: dict[str, Any]  # but the learning rate
+    epochs: int
+    folder: Path
+    with_curves: bool = True  # else what they end with alone is kept
+
+    @property
+    def problem(self) -> Problem:
+        """What is trained."""
+        return self.program.problem
+
+    @property
+    def path(self) -> Path:
+        """The file of the records."""
+        return self.folder / f"{self.problem.name}.jsonl"
+
+    @property
+    def key(self) -> Record:
+        """What they depend on, but the learning rate, the seed and the length."""
+        return {
+            "problem": self.problem.name,
+            "hessian": self.problem.hessian,
+            "batch_size": self.problem.batch_size,
+            "optimizer": self.optimizer,
+            "hyperparameters": self.hyperparameters,
+        }
+
+    @property
+    def steps(self) -> int:
+        """The steps of one training."""
+        return self.epochs * len(self.program.order(np.zeros(1)))
+
+
+def complete(runs: Runs, wanted: list[Run], bar: tqdm) -> list[Record]:
+    """Trains what has no record yet, and returns the records of all."""
+    known = unchanged(runs, recorded(runs, wanted))
+    bar.update(runs.steps * len(known))
+    missing = [run for run in wanted if run not in known]
+    groups = [missing] if runs.problem.together else [[run] for run in missing]
+    for group in filter(None, groups):
+        began = time.perf_counter()
+        advance = partial(bar.update, len(group))
+        outcome = runs.program.train(*columns(runs, group), runs.epochs, advance)
+        seconds = round(time.perf_counter() - began, 1)
+        described = describe(runs, group, outcome, seconds)
+        append(runs.path, described)
+        known |= dict(zip(group, described, strict=True))
+    return [known[run] for run in wanted]
+
+
+def columns(runs: Runs, group: list[Run]) -> tuple[Any, Any]:
+    """Returns learning rates and seeds as the program wants them."""
+    if not runs.problem.together:
+        return group[0].rate, group[0].seed
+    return np.array([run.rate for run in group]), np.array([run.seed for run in group])
+
+
+def recorded(runs: Runs, wanted: list[Run]) -> dict[Run, Record]:
+    """Returns the records there are; those with curves may be of longer trainings."""
+    found = {}
+    for record in read(runs.path):
+        run = Run(record["rate"], record["seed"])
+        longer = runs.with_curves and record["epochs"] > runs.epochs
+        if (
+            run in wanted
+            and runs.key.items() <= record.items()
+            and (record["epochs"] == runs.epochs or longer)
+            and ("curves" in record) == runs.with_curves
+        ):
+            found[run] = record
+    return found
+
+
+def unchanged(runs: Runs, known: dict[Run, Record]) -> dict[Run, Record]:
+    """Returns these records, or none if the first has another beginning now."""
+    for run, record in known.items():
+        now = runs.program.beginning(*columns(runs, [run])).reshape(-1)
+        before = np.array(record["beginning"], float)
+        return known if np.allclose(now, before, CHANGED, 0, equal_nan=True) else {}
+    return {}
+
+
+def describe(
+    runs: Runs, group: list[Run], outcome: Outcome, seconds: float
+) -> list[Record]:
+    """Returns a record of each training."""
+    count = len(group)
+    curves = {k: v.reshape(count, -1) for k, v in outcome.curves.items()}
+    beginning = outcome.beginning.reshape(count, -1)
+    end = {
+        "seconds_together": seconds,
+        "trained_together": count,
+        "machine": machine.summary(),
+    }
+    records = []
+    for i, run in enumerate(group):
+        kept = (
+            {"curves": {name: rounded(curve[i]) for name, curve in curves.items()}}
+            if runs.with_curves
+            else {"last": {k: rounded(curve[i, -1]) for k, curve in curves.items()}}
+        )
+        what = runs.key | run._asdict() | {"epochs": runs.epochs}
+        records.append(what | kept | {"beginning": rounded(beginning[i])} | end)
+    return records
+
+
+def curve_of(record: Record, name: str, epochs: int) -> np.ndarray:
+    """Returns a curve up to an epoch, with NaN for what is not finite."""
+    return np.array(record["curves"][name][: epochs + 1], float)
+
+
+def rounded(values: Any) -> Any:
+    """Returns numbers as JSON knows them; what is not finite becomes None."""
+    if np.ndim(values):
+        return [rounded(value) for value in values]
+    return float(f"{values:.{DIGITS}g}") if np.isfinite(values) else None
