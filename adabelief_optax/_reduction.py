@@ -130,11 +130,13 @@ class Reduction(NamedTuple):
         S: of |e|², before it enters s: the identity, or the layer mean.
         P: of √d̂ + eps, the inverse stepsizes: the identity, or the inverse of the
             layer's mean stepsize.
+        zeros: the first s, for zeros in the shape of the parameter.
         shape: of s, for the shape of a parameter.
     """
 
     S: Callable[[jax.Array, Layers], jax.Array]
     P: Callable[[jax.Array, Layers], jax.Array]
+    zeros: Callable[[jax.Array, Layers], jax.Array]
     shape: Callable[[tuple[int, ...], Layers], tuple[int, ...]]
 
     def known(self, layers: Layers, s: jax.Array) -> Layers:
@@ -160,7 +162,12 @@ def harmonic_mean(v: jax.Array, layers: Layers) -> jax.Array:
 
 
 def mean_square(x: jax.Array, layers: Layers) -> jax.Array:
-    """Returns the layer mean, in the shape of one number a layer.
+    """Returns the layer mean, in the shape of one number a layer."""
+    return layer_mean(x, layers)
+
+
+def first_means(zeros: jax.Array, layers: Layers) -> jax.Array:
+    """Returns 0 for each layer, placed as the means of the parameter's layers are.
 
     Raises:
         ValueError: for traced axes, on whose values no shape can depend.
@@ -171,7 +178,9 @@ def mean_square(x: jax.Array, layers: Layers) -> jax.Array:
             "depends on it: give a frozenset of positions, such as frozenset({0}), or "
             "name it in static_args of optax.inject_hyperparams"
         )
-    return layer_mean(x, layers)
+    if is_traced(zeros) and not layers.axes and not varying(zeros):
+        return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
+    return local_sum(zeros, layers)
 
 
 def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
@@ -179,9 +188,9 @@ def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
     return layers.shape(shape)
 
 
-ELEMENTWISE = Reduction(identity, identity, identity)
-PRE = Reduction(mean_square, identity, one_a_layer)
-POST = Reduction(identity, harmonic_mean, identity)
+ELEMENTWISE = Reduction(identity, identity, identity, identity)
+PRE = Reduction(mean_square, identity, first_means, one_a_layer)
+POST = Reduction(identity, harmonic_mean, identity, identity)
 
 
 def layers_of(tree: Any, stacked_axes: Any, axis_name: AxisName = None) -> list[Layers]:

@@ -31,6 +31,7 @@ import jax
 import jax.numpy as jnp
 
 from adabelief_optax._checks import is_traced
+from adabelief_optax._moments import is_wide
 from adabelief_optax._reduction import Layers, spread, varying
 
 # Smaller leaves stay in the cache, and may be handled together in fewer instructions.
@@ -52,14 +53,16 @@ def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
 
 def leaf_by_leaf(
     f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    g: list[jax.Array],
     mu: list[jax.Array],
     *rest: list[Any],
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Applies f to lists of leaves, one large one or a few small ones at a time.
 
     Args:
-        f: takes a part of each list, the averages first; returns the new averages m
-            and the new second moments s of that part.
+        f: takes a part of each list; returns the new averages m and the new second
+            moments s of that part.
+        g: the gradients of all leaves.
         mu: the averages of all leaves.
         *rest: lists of the same length.
 
@@ -69,12 +72,16 @@ def leaf_by_leaf(
     ms: list[jax.Array] = []
     ss: list[jax.Array] = []
     previous = None
-    for part in _parts(mu):
-        first, *others = mu[part], *(leaves[part] for leaves in rest)
-        large = is_large(first[0])
+    for part in _parts(g):
+        of_g, of_mu, *others = (leaves[part] for leaves in (g, mu, *rest))
+        large = is_large(of_g[0])
         if large and previous is not None:
-            first = [_after_leaf(first[0], previous)]
-        new_m, new_s = f(first, *others)
+            # An average of 16 bits would be kept in 32 to add something to it.
+            if is_wide(of_mu[0]):
+                of_mu = [_after_leaf(of_mu[0], previous)]
+            else:
+                of_g = [_after_leaf(of_g[0], previous)]
+        new_m, new_s = f(of_g, of_mu, *others)
         ms.extend(new_m)
         ss.extend(new_s)
         previous = new_s[-1] if large else previous
@@ -123,7 +130,7 @@ def again_after(
     if sums is None or not is_large(m) or not is_traced(m):
         return m
     if jnp.finfo(old.dtype).bits < 32:
-        zero = spread(_zero_after(sums[0], ("cuda", "rocm")), m, layers)
+        zero = spread(_zero_after(sums[0], ("cpu", "cuda", "rocm")), m, layers)
         return average(g, old + zero.astype(old.dtype))
 
     def barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
@@ -140,34 +147,34 @@ def again_after(
     return average(g, waiting)
 
 
-def again_if_rounded(
+def again_after_leaf(
     average: Callable[[jax.Array, jax.Array], jax.Array],
     m: jax.Array,
     s: jax.Array,
-    layers: Layers,
     g: jax.Array,
     old: jax.Array,
 ) -> jax.Array:
-    """Returns m, computed again after s if s is one number a layer and m is rounded.
+    """Returns the new average m, on a single CPU device computed again after s.
 
-    The step is made of m before it is rounded. Where m is stored as it is, the kernel
-    that takes the mean over a layer may as well write it, and the step reads that.
+    For averages that are rounded: XLA would keep m, as it was before, in an array of
+    its own.
     """
-    means = s.ndim < m.ndim and jnp.finfo(old.dtype).bits < 32
-    return again_after(average, m, s[None] if means else None, layers, g, old)
-
-
-def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
-    """Returns m, which on a single CPU device comes after another leaf's s."""
-    if not is_traced(m) or not _one_cpu_device():
+    if not is_large(m) or not is_traced(m) or s.ndim < m.ndim:
         return m
+    return average(_after_leaf(g, s), old)
+
+
+def _after_leaf(x: jax.Array, s: jax.Array) -> jax.Array:
+    """Returns x, which on a single CPU device comes after another leaf's s."""
+    if not is_traced(x) or not _one_cpu_device():
+        return x
     # An entry of an array that is spread over devices is not to be had for free, and
-    # what varies over the axes of a mesh would make m vary over them.
-    on_a_mesh = any(jax.typeof(x).sharding.mesh.size > 1 for x in (m, s))
-    if on_a_mesh or not varying(s) <= varying(m):
-        return m
+    # what varies over the axes of a mesh would make x vary over them.
+    on_a_mesh = any(jax.typeof(y).sharding.mesh.size > 1 for y in (x, s))
+    if on_a_mesh or not varying(s) <= varying(x):
+        return x
     entry = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
-    later: jax.Array = m + _zero_after(entry, ("cpu",)).astype(m.dtype)
+    later: jax.Array = x + _zero_after(entry, ("cpu",)).astype(x.dtype)
     return later
 
 

@@ -77,9 +77,8 @@ def test_order(devices, expected):
         (ao.aida(0.1), (8, 8), False),  # which costs little to copy
         (ao.adabelief(0.1), (300, 300), False),  # which has no sums
         (ao.ladabelief(0.1), (300, 300), False),  # whose kernel of the mean writes m
-        (ao.ladabelief(0.1, mu_dtype="bfloat16"), (300, 300), True),
     ],
-    ids=["aida", "aida-small", "adabelief", "ladabelief", "ladabelief-bfloat16"],
+    ids=["aida", "aida-small", "adabelief", "ladabelief"],
 )
 def test_the_average_waits_for_the_sums_on_gpu_alone(tx, shape, waits):
     params = jnp.ones(shape)
