@@ -41,8 +41,14 @@ from adabelief_optax._moments import (
     zeros_like,
 )
 from adabelief_optax._rectify import rectified
-from adabelief_optax._reduction import Layers, layers_of, spread
-from adabelief_optax._residual import Rule, layer_sums, residual, scales
+from adabelief_optax._reduction import Layers, identity, layers_of, spread
+from adabelief_optax._residual import (
+    Rule,
+    layer_sums_apart,
+    layer_sums_together,
+    residual,
+    scales,
+)
 from adabelief_optax._rounding import round_moments
 from adabelief_optax._settings import Settings
 from adabelief_optax._states import (
@@ -52,7 +58,8 @@ from adabelief_optax._states import (
     new_state,
     tree_of_layers,
 )
-from adabelief_optax._xla import again_after, leaf_by_leaf
+from adabelief_optax._together import totals_together
+from adabelief_optax._xla import again_after, is_large, leaf_by_leaf
 
 Arrays = list[jax.Array]
 
@@ -85,21 +92,29 @@ def init_fn(settings: Settings, params: optax.Params) -> BeliefState:
 def new_moments(
     settings: Settings,
     t: jax.Array,
+    together: bool,
     g: Arrays,
     mu: Arrays,
     nu: Arrays,
     rules: list[Rule],
     layers: list[Layers],
 ) -> tuple[Arrays, Arrays]:
-    """Returns the new m and s of a few leaves, with no more digits than are kept."""
+    """Returns the new m and s of some leaves, with no more digits than are kept."""
     average = partial(ema, settings.b1)
+    again = partial(again_after, average, together)
     m = list(map(average, g, mu))
-    sums = list(map(layer_sums, rules, g, m))
-    summed = [rule.layers for rule in rules]
-    m = list(map(partial(again_after, average), m, sums, summed, g, mu))
+    sums = (layer_sums_together if together else layer_sums_apart)(rules, g, m)
+    m = list(map(again, m, sums, [rule.layers for rule in rules], g, mu))
     e = map(residual, g, m, scales(rules, sums), rules)
-    square = map(settings.reduction.S, map(abs_sq, e), layers)
+    squares = list(map(abs_sq, e))
+    totals: list[Any] = [None] * len(squares)
+    if together and settings.reduction.S is not identity:
+        totals = totals_together(squares, layers)
+    square = map(settings.reduction.S, squares, layers, totals)
     s = list(map(partial(second_moment, settings.b2, settings.eps_root), square, nu))
+    if together and not is_large(m[0]):
+        # A kernel that sums over several leaves writes the average of none.
+        m = list(map(again, m, totals, layers, g, mu))
     pairs = list(map(partial(round_moments, t, average), g, mu, nu, m, s))
     return [m for m, _ in pairs], [s for _, s in pairs]
 
@@ -119,7 +134,9 @@ def update_fn(
     g = list(map(widen, jax.tree.leaves(gradients)))
     mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
 
-    m, s = leaf_by_leaf(partial(new_moments, settings, t), g, mu, nu, rules, layers)
+    some = partial(new_moments, settings, t)
+    sums = settings.reduction.S is not identity or any(x.projects for x in rules)
+    m, s = leaf_by_leaf(some, sums, g, mu, nu, rules, layers)
     d = s
     if settings.amsgrad:
         d = list(map(jnp.maximum, s, jax.tree.leaves(state.nu_max)))

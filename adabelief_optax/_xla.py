@@ -37,6 +37,7 @@ from adabelief_optax._reduction import Layers, spread, varying
 # Smaller leaves stay in the cache, and may be handled together in fewer instructions.
 _LARGE = 2**16
 _TOGETHER = 16
+_ALIKE = int(os.environ.get("ALIKE", "8"))
 
 
 def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
@@ -53,15 +54,19 @@ def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
 
 def leaf_by_leaf(
     f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    sums: bool,
     g: list[jax.Array],
     mu: list[jax.Array],
     *rest: list[Any],
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Applies f to lists of leaves, one large one or a few small ones at a time.
 
+    On a GPU all leaves are one part, so that f can take their sums together.
+
     Args:
-        f: takes a part of each list; returns the new averages m and the new second
-            moments s of that part.
+        f: takes whether it has all leaves of a GPU, and a part of each list; returns
+            the new averages m and the new second moments s of that part.
+        sums: whether f takes sums over leaves.
         g: the gradients of all leaves.
         mu: the averages of all leaves.
         *rest: lists of the same length.
@@ -69,6 +74,49 @@ def leaf_by_leaf(
     Returns:
         The new m and the new s of all leaves.
     """
+    in_order = functools.partial(_in_order, functools.partial(f, False))
+    if not sums or not is_traced(g[0]):
+        return in_order(g, mu, *rest)
+    # Arrays are arguments, the rest may be of any kind.
+    nu, *others = rest
+    alike = functools.partial(_alike_together, functools.partial(f, True))
+    found: tuple[list[jax.Array], list[jax.Array]] = jax.lax.platform_dependent(
+        g,
+        mu,
+        nu,
+        cuda=lambda *arrays: alike(*arrays, *others),
+        rocm=lambda *arrays: alike(*arrays, *others),
+        default=lambda *arrays: in_order(*arrays, *others),
+    )
+    return found
+
+
+def _alike_together(
+    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    g: list[jax.Array],
+    *rest: list[Any],
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Applies f to a few leaves of one size and dtype at a time."""
+    groups: dict[Any, list[int]] = {}
+    for i, x in enumerate(g):
+        # A symbolic size has no hash, and may be any.
+        kind = (x.size, x.dtype) if isinstance(x.size, int) else i
+        groups.setdefault(kind, []).append(i)
+    new: dict[int, tuple[jax.Array, jax.Array]] = {}
+    for group in groups.values():
+        for start in range(0, len(group), _ALIKE):
+            part = group[start : start + _ALIKE]
+            m, s = f(*([leaves[i] for i in part] for leaves in (g, *rest)))
+            new.update(zip(part, zip(m, s, strict=True), strict=True))
+    return [new[i][0] for i in range(len(g))], [new[i][1] for i in range(len(g))]
+
+
+def _in_order(
+    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    g: list[jax.Array],
+    mu: list[jax.Array],
+    *rest: list[Any],
+) -> tuple[list[jax.Array], list[jax.Array]]:
     ms: list[jax.Array] = []
     ss: list[jax.Array] = []
     previous = None
@@ -111,6 +159,7 @@ def _parts(leaves: list[jax.Array]) -> Iterable[slice]:
 
 def again_after(
     average: Callable[[jax.Array, jax.Array], jax.Array],
+    on_gpu: bool,
     m: jax.Array,
     sums: jax.Array | None,
     layers: Layers,
@@ -121,29 +170,23 @@ def again_after(
 
     Args:
         average: takes g and the old average, returns m.
+        on_gpu: whether this is compiled for GPU alone.
         m: the new average, of which the sums were taken.
         sums: of the layers, where they are needed. The first are of squares.
         layers: where the layers of the sums are.
         g: the gradient.
         old: the old average.
     """
-    if sums is None or not is_large(m) or not is_traced(m):
+    if sums is None or not is_traced(m):
         return m
-    if jnp.finfo(old.dtype).bits < 32:
+    if not is_wide(old):
+        if not is_large(m):
+            return m
         zero = spread(_zero_after(sums[0], ("cpu", "cuda", "rocm")), m, layers)
         return average(g, old + zero.astype(old.dtype))
-
-    def barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
-        waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
-        return waiting
-
-    def no_barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
-        del sums
-        return old
-
-    waiting = jax.lax.platform_dependent(
-        old, sums, cuda=barrier, rocm=barrier, default=no_barrier
-    )
+    if not on_gpu:
+        return m
+    waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
     return average(g, waiting)
 
 
