@@ -28,19 +28,27 @@ MISSING = (
 )
 
 
-def topology(platform: str) -> Any:
-    """Returns the devices to compile for, or exits and says what to install."""
+def topology(platform: str, eight: bool = False) -> Any:
+    """Returns the devices to compile for, or exits and says what to install.
+
+    Args:
+        platform: "tpu" or "cuda".
+        eight: eight devices, and not four TPU chips or one GPU.
+    """
     try:
         if platform == "tpu":
             # Else it asks the network where it is, and warns that it does not know.
-            os.environ.setdefault("TPU_ACCELERATOR_TYPE", "v5litepod-4")
+            chips = "v5litepod-8" if eight else "v5litepod-4"
+            os.environ.setdefault("TPU_ACCELERATOR_TYPE", chips)
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
-            return topologies.get_topology_desc("v5e:2x2", platform="tpu")
+            return topologies.get_topology_desc(
+                "v5e:2x4" if eight else "v5e:2x2", platform="tpu"
+            )
         for plugin in ("xla_cuda13", "xla_cuda12"):
             with suppress(ImportError):
                 import_module(f"jax_plugins.{plugin}")
         return topologies.get_topology_desc(
-            "h200", "cuda", target_config=H200, topology="1x1x1"
+            "h200", "cuda", target_config=H200, topology=f"1x1x{8 if eight else 1}"
         )
     except (RuntimeError, OSError):  # what JAX raises where the plugin is missing
         names = ("TPU", "tpu", "tpu") if platform == "tpu" else ("GPU", "cuda13", "gpu")
