@@ -32,6 +32,7 @@ from adabelief_optax._moments import (
     abs_sq,
     denominators,
     ema,
+    is_wide,
     mu_dtype_of,
     nu_dtype_of,
     numerators,
@@ -112,9 +113,14 @@ def new_moments(
         totals = totals_together(squares, layers)
     square = map(settings.reduction.S, squares, layers, totals)
     s = list(map(partial(second_moment, settings.b2, settings.eps_root), square, nu))
-    if together and not is_large(m[0]):
-        # A kernel that sums over several leaves writes the average of none.
-        m = list(map(again, m, totals, layers, g, mu))
+    if together and not (is_large(m[0]) and is_wide(mu[0])):
+        # A kernel that sums over several leaves writes the average of none, and one
+        # that is rounded would be kept in 32 bits.
+        means = [
+            x[None] if x.ndim < of_m.ndim else None
+            for x, of_m in zip(s, m, strict=True)
+        ]
+        m = list(map(again, m, means, layers, g, mu))
     pairs = list(map(partial(round_moments, t, average), g, mu, nu, m, s))
     return [m for m, _ in pairs], [s for _, s in pairs]
 

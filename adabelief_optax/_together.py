@@ -49,7 +49,10 @@ def sums_together(products: list[tuple[jax.Array, ...]]) -> list[jax.Array]:
         sums = jnp.stack(parts).sum(-1)
     else:
         sums = jnp.stack([part.sum(-1) for part in parts])
-    return [sums[:, column] for column in range(len(products))]
+    return [
+        jax.lax.index_in_dim(sums, column, 1, keepdims=False)
+        for column in range(len(products))
+    ]
 
 
 def totals_together(
