@@ -5,10 +5,15 @@ a thousandth at a time, which is less than half of the last bit: rounded to near
 it would never move again. So x is rounded up with the probability of how far up it
 is between its two neighbours. Then the expectation is x, and small changes add up.
 
-The random bits of the moments are a hash of the entry's old moments, of its gradient
-and of the count of steps. So they need no key and no position in the array: the same
-state gives the same step, however the array is sharded, stacked with others or batched.
-Entries with equal numbers, of which a layer has few at any one time, round alike.
+The random bits of a moment are a hash of the entry's new numbers, of the one that is
+rounded and of the other moment, and of the count of steps. So they need no key and no
+position in the array: the same state and gradient give the same step, however the array
+is sharded, stacked with others or batched. Entries with equal numbers, of which a layer
+has few at any one time, round alike.
+
+The step is made of the moments as they are kept. The last rounding adds to the average
+about a fifth of what former ones, still in it, have added; and nothing but the kept
+numbers must be in memory at once.
 """
 
 from collections.abc import Callable
@@ -72,7 +77,8 @@ def moment_bits(t: jax.Array, x: jax.Array, other: jax.Array | None) -> jax.Arra
         word |= digits(other) >> 16
     # Added later than the numbers, lest one that grows as t does undo it.
     word = word * jnp.uint32(_FIRST) + t.astype(jnp.uint32)
-    return (word ^ (word >> 15)) * jnp.uint32(_SECOND)
+    bits: jax.Array = (word ^ (word >> 15)) * jnp.uint32(_SECOND)
+    return bits
 
 
 def rounded_update(

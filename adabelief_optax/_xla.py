@@ -7,7 +7,8 @@ another, so that it must come later.
 On GPU: the kernel that sums over a layer also writes the new average m, but not to
 where the old m was, so m is copied there in the end, which moves 8 bytes a parameter.
 If the old m depends on the sums, the new one is computed again after them, in the
-kernel that makes the step, and written in place.
+kernel that makes the step, and written in place. There leaves of one size are also
+summed together (`_together.py`).
 
 On CPU: XLA starts an operation as soon as its operands are there. Of an optimizer step
 that means the averages of all leaves, then the second moments of all, then the updates
@@ -79,13 +80,16 @@ def leaf_by_leaf(
         return in_order(g, mu, *rest)
     # Arrays are arguments, the rest may be of any kind.
     nu, *others = rest
-    alike = functools.partial(_alike_together, functools.partial(f, True))
+
+    def on_gpu(*arrays: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
+        return _alike_together(functools.partial(f, True), *arrays, *others)
+
     found: tuple[list[jax.Array], list[jax.Array]] = jax.lax.platform_dependent(
         g,
         mu,
         nu,
-        cuda=lambda *arrays: alike(*arrays, *others),
-        rocm=lambda *arrays: alike(*arrays, *others),
+        cuda=on_gpu,
+        rocm=on_gpu,
         default=lambda *arrays: in_order(*arrays, *others),
     )
     return found
