@@ -23,13 +23,13 @@ from benchmarks.speed.parameters import llama, small_arrays, transformer
 from benchmarks.speed.steps import jitted_step
 
 LARGE = 2**16  # entries, from which a kernel is one over an array
-STATES = ("adabelief", "aida", "ladabelief")
 COMPILED = (
     REFERENCE,
-    "optax.adabelief",
-    *STATES,
+    "adabelief",
+    "aida",
     "aida-loop",
-    *(f"{name}-bf16-moments" for name in STATES),
+    "ladabelief",
+    "adabelief-bf16-moments",
 )
 HEAD = ["optimizer", "bytes", "kernels", "instr.", "compile", "temporary", "peak"]
 REMARK = """
