@@ -232,30 +232,3 @@ def test_programs_are_counted_beside_adam():
     rows = programs.table(found)
     assert [row[0] for row in rows] == ["optimizer", "optax.adam", "aida"]
     assert all(len(row) == len(rows[0]) for row in rows)
-
-
-def of_h200():
-    path = ROOT / "benchmarks" / "results" / "traffic-h200.json"
-    return json.loads(path.read_text())["programs"]
-
-
-@pytest.mark.parametrize(
-    ("tree", "name", "kernels", "bytes_"),
-    [
-        ("transformer", "aida", 2.3, 36.0),
-        ("transformer", "ladabelief", 2.3, 24.0),
-        ("small arrays", "aida", 1.6, 36.1),  # the sums themselves are a tenth
-        ("small arrays", "ladabelief", 2.1, 28.0),
-    ],
-)
-def test_kernels_of_a_gpu(tree, name, kernels, bytes_):
-    found = of_h200()[tree][name]
-    assert found["kernels_an_array"] <= kernels
-    assert found["bytes_a_parameter"] <= bytes_
-
-
-def test_the_programs_on_the_page_are_those_of_the_results():
-    page = (ROOT / "docs" / "measurements.md").read_text()
-    for of_tree in of_h200().values():
-        for _, *cells in programs.table(of_tree)[1:]:
-            assert f"| {' | '.join(cells)} |\n" in page
