@@ -26,12 +26,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import check_params
+from adabelief_optax._checks import check_params, is_traced
 from adabelief_optax._marks import unmark
 from adabelief_optax._moments import (
     abs_sq,
     denominators,
     ema,
+    is_wide,
     mu_dtype_of,
     nu_dtype_of,
     numerators,
@@ -41,17 +42,25 @@ from adabelief_optax._moments import (
     zeros_like,
 )
 from adabelief_optax._rectify import rectified
-from adabelief_optax._reduction import Layers, layers_of, spread
-from adabelief_optax._residual import Rule, layer_sums, residual, scales
-from adabelief_optax._rounding import store_moments
+from adabelief_optax._reduction import Layers, identity, layers_of, spread
+from adabelief_optax._residual import (
+    Rule,
+    layer_sums_apart,
+    layer_sums_together,
+    residual,
+    scales,
+)
+from adabelief_optax._rounding import round_moments
 from adabelief_optax._settings import Settings
 from adabelief_optax._states import (
     BeliefState,
+    after_step,
     layers_of_state,
     new_state,
     tree_of_layers,
 )
-from adabelief_optax._xla import again_after, again_if_rounded, leaf_by_leaf
+from adabelief_optax._together import totals_together
+from adabelief_optax._xla import again_after, is_large, leaf_by_leaf
 
 Arrays = list[jax.Array]
 
@@ -59,42 +68,61 @@ Arrays = list[jax.Array]
 def init_fn(settings: Settings, params: optax.Params) -> BeliefState:
     """Returns the state before the first step: zeros."""
     check_params(params)
-    S, layers = settings.reduction.S, layers_of(params, settings.stacked_axes)
+    layers = layers_of(params, settings.stacked_axes)
 
     def mu(p: Any) -> jax.Array:
         return zeros_like(p, mu_dtype_of(jnp.result_type(p), settings.mu_dtype))
 
-    def nu(p: Any) -> jax.Array:
-        return zeros_like(p, nu_dtype_of(jnp.result_type(p), settings.nu_dtype))
+    def nu(p: Any, m: jax.Array, of_leaf: Layers) -> jax.Array:
+        dtype = nu_dtype_of(jnp.result_type(p), settings.nu_dtype)
+        if is_traced(m) and m.dtype == dtype:
+            return settings.reduction.zeros(m, of_leaf)
+        return settings.reduction.zeros(zeros_like(p, dtype), of_leaf)
+
+    tree_of_mu = jax.tree.map(mu, params)
 
     def tree_of_nu() -> optax.Updates:
-        zeros = map(nu, jax.tree.leaves(params))
-        return tree_of_layers(params, list(map(S, zeros, layers)), layers)
+        leaves = map(jax.tree.leaves, (params, tree_of_mu))
+        return tree_of_layers(params, list(map(nu, *leaves, layers)), layers)
 
     nu_max = tree_of_nu() if settings.amsgrad else None
     count = jnp.zeros([], jnp.int32)
-    return new_state(count, jax.tree.map(mu, params), tree_of_nu(), nu_max)
+    return new_state(count, tree_of_mu, tree_of_nu(), nu_max)
 
 
 def new_moments(
     settings: Settings,
+    t: jax.Array,
+    together: bool,
+    g: Arrays,
     mu: Arrays,
     nu: Arrays,
-    g: Arrays,
     rules: list[Rule],
     layers: list[Layers],
 ) -> tuple[Arrays, Arrays]:
-    """Returns the new m and s of a few leaves."""
+    """Returns the new m and s of some leaves, with no more digits than are kept."""
     average = partial(ema, settings.b1)
+    again = partial(again_after, average, together)
     m = list(map(average, g, mu))
-    sums = list(map(layer_sums, rules, g, m))
-    summed = [rule.layers for rule in rules]
-    m = list(map(partial(again_after, average), m, sums, summed, g, mu))
+    sums = (layer_sums_together if together else layer_sums_apart)(rules, g, m)
+    m = list(map(again, m, sums, [rule.layers for rule in rules], g, mu))
     e = map(residual, g, m, scales(rules, sums), rules)
-    square = map(settings.reduction.S, map(abs_sq, e), layers)
+    squares = list(map(abs_sq, e))
+    totals: list[Any] = [None] * len(squares)
+    if together and settings.reduction.S is not identity:
+        totals = totals_together(squares, layers)
+    square = map(settings.reduction.S, squares, layers, totals)
     s = list(map(partial(second_moment, settings.b2, settings.eps_root), square, nu))
-    m = list(map(partial(again_if_rounded, average), m, s, layers, g, mu))
-    return m, s
+    if together and not (is_large(m[0]) and is_wide(mu[0])):
+        # A kernel that sums over several leaves writes the average of none, and one
+        # that is rounded would be kept in 32 bits.
+        means = [
+            x[None] if x.ndim < of_m.ndim else None
+            for x, of_m in zip(s, m, strict=True)
+        ]
+        m = list(map(again, m, means, layers, g, mu))
+    pairs = list(map(partial(round_moments, t, average), g, mu, nu, m, s))
+    return [m for m, _ in pairs], [s for _, s in pairs]
 
 
 def update_fn(
@@ -112,17 +140,20 @@ def update_fn(
     g = list(map(widen, jax.tree.leaves(gradients)))
     mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
 
-    m, s = leaf_by_leaf(partial(new_moments, settings), mu, nu, g, rules, layers)
+    some = partial(new_moments, settings, t)
+    sums = settings.reduction.S is not identity or any(x.projects for x in rules)
+    m, s = leaf_by_leaf(some, sums, g, mu, nu, rules, layers)
     d = s
     if settings.amsgrad:
         d = list(map(jnp.maximum, s, jax.tree.leaves(state.nu_max)))
-    m_hat = numerators(settings, m, g, t)
-    v = map(settings.reduction.P, denominators(settings, d, t), layers)
+    m_hat = numerators(settings, list(map(widen, m)), g, t)
+    roots = denominators(settings, list(map(widen, d)), t)
+    v = map(settings.reduction.P, roots, layers)
     u = [
         x / spread(y, x, of_leaf)
         for x, y, of_leaf in zip(m_hat, v, layers, strict=True)
     ]
     if settings.rectify:
         u = rectified(u, m_hat, settings.b2, t, settings.degenerate_to_sgd)
-    after = store_moments(state, t, m, s, d, g, layers)
+    after = after_step(state, t, m, s, d)
     return store_updates(u, gradients, params), after

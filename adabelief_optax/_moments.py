@@ -1,5 +1,6 @@
 """m and s: the moving averages, their bias correction and the dtypes that hold them."""
 
+import functools
 from typing import Any
 
 import jax
@@ -12,9 +13,14 @@ from adabelief_optax._settings import Settings
 
 def widen(x: Any) -> jax.Array:
     """Returns a gradient or moment in at least float32, in which all is computed."""
-    if isinstance(x, jax.Array) and jnp.finfo(x.dtype).bits >= 32:
+    if isinstance(x, jax.Array) and is_wide(x):
         return x
     return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+
+
+def is_wide(x: jax.Array) -> bool:
+    """Returns whether an array has at least the 32 bits in which all is computed."""
+    return jnp.finfo(x.dtype).bits >= 32
 
 
 def mu_dtype_of(dtype: Any, mu_dtype: Any) -> Any:
@@ -135,7 +141,12 @@ def zeros_like(p: Any, dtype: Any) -> jax.Array:
     """Returns zeros of p's shape and sharding."""
     if not is_traced(p):
         return jnp.zeros_like(p, dtype=dtype)
+    zeros: jax.Array = _traced_zeros(p, dtype)
+    return zeros
+
+
+@functools.partial(jax.jit, static_argnums=1)  # to be traced once a shape
+def _traced_zeros(p: jax.Array, dtype: Any) -> jax.Array:
     # Inside jit zeros would be a constant, which XLA is free to keep whole on every
     # device. What is computed entry by entry from p is sharded as p is.
-    p = real(p)
-    return jnp.logical_and(p > 0, p < 0).astype(dtype)
+    return (real(p) < -jnp.inf).astype(dtype)

@@ -96,11 +96,18 @@ def varying(x: jax.Array) -> frozenset[str]:
 _NONE: frozenset[str] = frozenset()
 
 
-def layer_mean(x: jax.Array, layers: Layers) -> jax.Array:
+def layer_mean(
+    x: jax.Array, layers: Layers, total: jax.Array | None = None
+) -> jax.Array:
     """Returns the mean over each layer of x >= 0; 0 for an empty layer.
 
     A sum too large for the dtype counts as the largest number: an average that has
     once been infinite would stay so for good.
+
+    Args:
+        x: an array of numbers >= 0.
+        layers: where its layers are.
+        total: the sums over the layers, if they are known.
     """
     size: Any
     if is_traced(layers.axes):
@@ -109,7 +116,8 @@ def layer_mean(x: jax.Array, layers: Layers) -> jax.Array:
         size = math.prod(x.shape[i] for i in layers.summed(x.ndim))
         names = split_over(x, layers.axis_name)
         size = size * jax.lax.psum(1, names) if names else size
-    total = jnp.minimum(layer_sum(x, layers), float(jnp.finfo(x.dtype).max))
+    total = layer_sum(x, layers) if total is None else total
+    total = jnp.minimum(total, float(jnp.finfo(x.dtype).max))
     if layers.number is not None:
         total = jnp.where(layers.number == len(layers.axes), total, jnp.nan)
     # The size may also be traced, or symbolic, as in an export for any batch.
@@ -127,14 +135,17 @@ class Reduction(NamedTuple):
     """What the entries of a layer share.
 
     Attributes:
-        S: of |e|², before it enters s: the identity, or the layer mean.
+        S: of |e|², before it enters s: the identity, or the layer mean. Its third
+            argument is the sum over the layer, where it is known.
         P: of √d̂ + eps, the inverse stepsizes: the identity, or the inverse of the
             layer's mean stepsize.
+        zeros: the first s, for zeros in the shape of the parameter.
         shape: of s, for the shape of a parameter.
     """
 
-    S: Callable[[jax.Array, Layers], jax.Array]
+    S: Callable[[jax.Array, Layers, jax.Array | None], jax.Array]
     P: Callable[[jax.Array, Layers], jax.Array]
+    zeros: Callable[[jax.Array, Layers], jax.Array]
     shape: Callable[[tuple[int, ...], Layers], tuple[int, ...]]
 
     def known(self, layers: Layers, s: jax.Array) -> Layers:
@@ -148,9 +159,9 @@ class Reduction(NamedTuple):
         return Layers(tuple(range(s.ndim)), layers.axis_name, layers.axes)
 
 
-def identity(x: Any, layers: Layers) -> Any:
+def identity(x: Any, layers: Layers, total: Any = None) -> Any:
     """Returns x."""
-    del layers
+    del layers, total
     return x
 
 
@@ -159,8 +170,8 @@ def harmonic_mean(v: jax.Array, layers: Layers) -> jax.Array:
     return 1 / layer_mean(1 / v, layers)
 
 
-def mean_square(x: jax.Array, layers: Layers) -> jax.Array:
-    """Returns the layer mean, in the shape of one number a layer.
+def first_means(zeros: jax.Array, layers: Layers) -> jax.Array:
+    """Returns 0 for each layer, placed as the means of the parameter's layers are.
 
     Raises:
         ValueError: for traced axes, on whose values no shape can depend.
@@ -171,7 +182,9 @@ def mean_square(x: jax.Array, layers: Layers) -> jax.Array:
             "depends on it: give a frozenset of positions, such as frozenset({0}), or "
             "name it in static_args of optax.inject_hyperparams"
         )
-    return layer_mean(x, layers)
+    if is_traced(zeros) and not layers.axes and not varying(zeros):
+        return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
+    return local_sum(zeros, layers)
 
 
 def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
@@ -179,9 +192,9 @@ def one_a_layer(shape: tuple[int, ...], layers: Layers) -> tuple[int, ...]:
     return layers.shape(shape)
 
 
-ELEMENTWISE = Reduction(identity, identity, identity)
-PRE = Reduction(mean_square, identity, one_a_layer)
-POST = Reduction(identity, harmonic_mean, identity)
+ELEMENTWISE = Reduction(identity, identity, identity, identity)
+PRE = Reduction(layer_mean, identity, first_means, one_a_layer)
+POST = Reduction(identity, harmonic_mean, identity, identity)
 
 
 def layers_of(tree: Any, stacked_axes: Any, axis_name: AxisName = None) -> list[Layers]:

@@ -20,6 +20,7 @@ from adabelief_optax._checks import is_traced
 from adabelief_optax._moments import abs_sq
 from adabelief_optax._projection import mutual_scales
 from adabelief_optax._reduction import Layers, local_sum, over_devices, spread
+from adabelief_optax._together import fits, sums_together
 from adabelief_optax._xla import one_call
 
 # Up to this size one stacked sum is as fast as three.
@@ -60,9 +61,36 @@ def layer_sums(rule: Rule, g: jax.Array, m: jax.Array) -> jax.Array | None:
     return (_sums if is_traced(layers.axes) else _fused_sums)(g, m, layers)
 
 
-def _sums(g: jax.Array, m: jax.Array, layers: Layers) -> jax.Array:
+def layer_sums_apart(
+    rules: list[Rule], g: list[jax.Array], m: list[jax.Array]
+) -> list[jax.Array | None]:
+    """Returns the sums of each leaf."""
+    return list(map(layer_sums, rules, g, m))
+
+
+def layer_sums_together(
+    rules: list[Rule], g: list[jax.Array], m: list[jax.Array]
+) -> list[jax.Array | None]:
+    """Returns the sums of each leaf, made in few kernels of a GPU."""
+    sums = layer_sums_apart(rules, g, m)
+    ours = [
+        i
+        for i, (rule, x) in enumerate(zip(rules, g, strict=True))
+        if rule.projects and fits(x, rule.layers)
+    ]
+    together = sums_together([_products(g[i], m[i]) for i in ours])
+    for i, x in zip(ours, together, strict=True):
+        sums[i] = x
+    return sums
+
+
+def _products(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     inner = g * m if jnp.isrealobj(g) else (g * m.conj()).real
-    products = abs_sq(g), abs_sq(m), inner
+    return abs_sq(g), abs_sq(m), inner
+
+
+def _sums(g: jax.Array, m: jax.Array, layers: Layers) -> jax.Array:
+    products = _products(g, m)
     # The size may be symbolic, as in an export for any batch.
     if isinstance(g.size, int) and g.size <= _SMALL and not is_traced(layers.axes):
         # The new leading axis is one more that is not summed.

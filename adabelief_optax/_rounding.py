@@ -5,87 +5,80 @@ a thousandth at a time, which is less than half of the last bit: rounded to near
 it would never move again. So x is rounded up with the probability of how far up it
 is between its two neighbours. Then the expectation is x, and small changes add up.
 
-The random bits of a moment are a hash of the entry's old moments, of its gradient and
-of the count of steps. So they need no key and no position in the array: the same state
-gives the same step, however the array is sharded, stacked with others or batched.
-Entries with equal numbers, of which a layer has few at any one time, round alike.
+The random bits of a moment are a hash of the entry's new numbers, of the one that is
+rounded and of the other moment, and of the count of steps. So they need no key and no
+position in the array: the same state and gradient give the same step, however the array
+is sharded, stacked with others or batched. Entries with equal numbers, of which a layer
+has few at any one time, round alike.
+
+The step is made of the moments as they are kept. The last rounding adds to the average
+about a fifth of what former ones, still in it, have added; and nothing but the kept
+numbers must be in memory at once.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._moments import real, store
-from adabelief_optax._reduction import Layers, spread
-from adabelief_optax._xla import one_call
+from adabelief_optax._moments import is_wide, real, store
+from adabelief_optax._xla import again_after_leaf, one_call
+
+# The factors of the hash lowbias32 of C. Wellons.
+_FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
 
-def store_moments(
-    state: Any,
+def round_moments(
     t: jax.Array,
-    m: list[jax.Array],
-    s: list[jax.Array],
-    d: list[jax.Array],
-    g: list[jax.Array],
-    layers: list[Layers],
-) -> Any:
-    """Returns the state with new moments, in the dtypes of the old.
+    average: Callable[[jax.Array, jax.Array], jax.Array],
+    g: jax.Array,
+    mu: jax.Array,
+    nu: jax.Array,
+    m: jax.Array,
+    s: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the new m and s, rounded stochastically if they are kept in 16 bits.
 
-    The other stored moment of an entry and its gradient vary the random bits of each.
+    Args:
+        t: the count of steps.
+        average: takes g and the old average, returns m.
+        g: the gradient.
+        mu: the old average.
+        nu: the old second moment, with as many axes or fewer.
+        m: the new average.
+        s: the new second moment.
     """
-    mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
-    pairs = list(zip(mu, nu, layers, strict=True))
-    of_mu = [spread(s, m, x) if s.ndim <= m.ndim else None for m, s, x in pairs]
-    of_nu = [m if m.ndim == s.ndim else None for m, s, _ in pairs]
-
-    def stored(field: str, new: list[jax.Array], others: list[Any]) -> Any:
-        old, treedef = jax.tree.flatten(getattr(state, field))
-        moments = [
-            store_moment(x, o, other, x_g if x_g.ndim == o.ndim else None, t)
-            for x, o, other, x_g in zip(new, old, others, g, strict=True)
-        ]
-        return jax.tree.unflatten(treedef, moments)
-
-    new = {"mu": stored("mu", m, of_mu), "nu": stored("nu", s, of_nu)}
-    if hasattr(state, "nu_max"):
-        new["nu_max"] = stored("nu_max", d, of_nu)
-    # Not a new state, so that one of another class with these fields stays one.
-    return state._replace(count=t, **new)
+    alike = s.ndim == m.ndim
+    if not is_wide(nu):
+        s = _rounded_moment(t, s, nu, m if alike else None)
+    if not is_wide(mu):
+        m = again_after_leaf(average, m, s, g, mu)
+        m = _rounded_moment(t, m, mu, s if alike else g)
+    return m, s
 
 
-def store_moment(
-    x: jax.Array,
-    old: jax.Array,
-    other: jax.Array | None,
-    g: jax.Array | None,
-    t: jax.Array,
-) -> jax.Array:
-    """Returns x in the dtype of `old`, rounded stochastically below 32 bits."""
-    if jnp.finfo(old.dtype).bits >= 32:
-        return store(x, old)
-    rounded: jax.Array = _rounded_moment(x, old, other, g, t)
-    return rounded
-
-
-@one_call
+@jax.jit  # to be traced once a shape, not for every leaf
 def _rounded_moment(
-    x: jax.Array,
-    old: jax.Array,
-    other: jax.Array | None,
-    g: jax.Array | None,
-    t: jax.Array,
+    t: jax.Array, x: jax.Array, old: jax.Array, other: jax.Array | None
 ) -> jax.Array:
-    return store(stochastic_round(x, old.dtype, moment_bits(old, other, g, t)), old)
+    return store(stochastic_round(x, old.dtype, moment_bits(t, x, other)), old)
 
 
-def moment_bits(
-    old: jax.Array, other: jax.Array | None, g: jax.Array | None, t: jax.Array
-) -> jax.Array:
-    """Returns the random bits of a moment's entries."""
-    # At the first step the moments are all 0, and only the gradients differ.
-    salt = t.astype(jnp.uint32) ^ (0 if g is None else leading_bits(g) << 16)
-    return random_bits(old, other, salt)
+def moment_bits(t: jax.Array, x: jax.Array, other: jax.Array | None) -> jax.Array:
+    """Returns random uint32, of which the first 16 bits are a moment's.
+
+    They are a hash of the leading bits of the moment's new numbers, before they are
+    rounded, and of another array's.
+    """
+    word = digits(x) & jnp.uint32(0xFFFF0000)
+    if other is not None:
+        word |= digits(other) >> 16
+    # Added later than the numbers, lest one that grows as t does undo it.
+    word = word * jnp.uint32(_FIRST) + t.astype(jnp.uint32)
+    bits: jax.Array = (word ^ (word >> 15)) * jnp.uint32(_SECOND)
+    return bits
 
 
 def rounded_update(
@@ -128,19 +121,22 @@ def _by_position(x: jax.Array) -> jax.Array:
     return numbers
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
 def stochastic_round(x: jax.Array, dtype: Any, bits: jax.Array) -> jax.Array:
     """Returns x in float32, rounded to a number that a dtype of 16 bits has.
+
+    Its derivative is that of x.
 
     Args:
         x: of any real dtype, or complex, of which the real part is taken.
         dtype: bfloat16 or float16.
-        bits: random uint32 of the shape of x.
+        bits: random uint32 of the shape of x, of which the first 16 count.
     """
     x = real(x).astype(jnp.float32)
     dropped = jnp.finfo(jnp.float32).nmant - jnp.finfo(dtype).nmant
-    digits = jax.lax.bitcast_convert_type(x, jnp.uint32)
     # Adding less than the unit that is kept carries into it as often as it should.
-    kept = (digits + (bits >> (32 - dropped))) >> dropped << dropped
+    sums = digits(x) + (bits >> (32 - dropped))
+    kept = sums & jnp.uint32(2**32 - 2**dropped)
     y = jax.lax.bitcast_convert_type(kept, jnp.float32)
     if jnp.finfo(dtype).nexp < jnp.finfo(jnp.float32).nexp:
         # Below its smallest normal number float16 has steps of equal length.
@@ -148,15 +144,18 @@ def stochastic_round(x: jax.Array, dtype: Any, bits: jax.Array) -> jax.Array:
         fraction = (bits >> 8).astype(jnp.float32) / 2**24
         subnormal = jnp.floor(x / step + fraction) * step
         y = jnp.where(jnp.abs(x) < float(jnp.finfo(dtype).tiny), subnormal, y)
-    # The difference is exact; without its derivative the sum has that of x.
-    return jnp.where(jnp.isfinite(x), x + jax.lax.stop_gradient(y - x), x)
+    return jnp.where(jnp.isfinite(x), y, x)
 
 
-def random_bits(x: jax.Array, other: jax.Array | None, salt: jax.Array) -> jax.Array:
+@stochastic_round.defjvp
+def _stochastic_round_jvp(dtype: Any, primals: Any, tangents: Any) -> Any:
+    y = stochastic_round(primals[0], dtype, primals[1])
+    return y, real(tangents[0]).astype(jnp.float32)
+
+
+def random_bits(x: jax.Array, other: jax.Array, salt: jax.Array) -> jax.Array:
     """Returns uint32 bits of x's shape: a hash of the arrays' bits and of the salt."""
-    word = leading_bits(x) << 16
-    if other is not None:
-        word |= leading_bits(other)
+    word = leading_bits(x) << 16 | leading_bits(other)
     return _mix(word ^ _mix(salt))
 
 
@@ -166,8 +165,14 @@ def leading_bits(x: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(x, jnp.uint16).astype(jnp.uint32)
 
 
+def digits(x: jax.Array) -> jax.Array:
+    """Returns the bits of x in float32, as uint32."""
+    x = jax.lax.stop_gradient(real(x)).astype(jnp.float32)
+    return jax.lax.bitcast_convert_type(x, jnp.uint32)
+
+
 def _mix(x: jax.Array) -> jax.Array:
     """Returns a hash of 32 bits: the function lowbias32 of C. Wellons."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    x = (x ^ (x >> 16)) * jnp.uint32(_FIRST)
+    x = (x ^ (x >> 15)) * jnp.uint32(_SECOND)
     return x ^ (x >> 16)

@@ -21,7 +21,7 @@ from adabelief_optax._checks import (
     check_moments,
     leaf_name,
 )
-from adabelief_optax._moments import mu_dtype_of, nu_dtype_of
+from adabelief_optax._moments import mu_dtype_of, nu_dtype_of, store
 from adabelief_optax._reduction import Layers, layers_of
 from adabelief_optax._settings import Settings
 
@@ -53,6 +53,26 @@ def new_state(
     if nu_max is None:
         return optax.ScaleByBeliefState(count, mu, nu)
     return ScaleByBeliefAmsgradState(count, mu, nu, nu_max)
+
+
+def after_step(
+    state: Any,
+    t: jax.Array,
+    m: list[jax.Array],
+    s: list[jax.Array],
+    d: list[jax.Array],
+) -> Any:
+    """Returns the state with new moments, in the dtypes of the old."""
+
+    def stored(field: str, new: list[jax.Array]) -> Any:
+        old, treedef = jax.tree.flatten(getattr(state, field))
+        return jax.tree.unflatten(treedef, map(store, new, old))
+
+    new = {"mu": stored("mu", m), "nu": stored("nu", s)}
+    if hasattr(state, "nu_max"):
+        new["nu_max"] = stored("nu_max", d)
+    # Not a new state, so that one of another class with these fields stays one.
+    return state._replace(count=t, **new)
 
 
 def tree_of_layers(

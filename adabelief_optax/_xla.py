@@ -7,7 +7,8 @@ another, so that it must come later.
 On GPU: the kernel that sums over a layer also writes the new average m, but not to
 where the old m was, so m is copied there in the end, which moves 8 bytes a parameter.
 If the old m depends on the sums, the new one is computed again after them, in the
-kernel that makes the step, and written in place.
+kernel that makes the step, and written in place. There leaves of one size are also
+summed together (`_together.py`).
 
 On CPU: XLA starts an operation as soon as its operands are there. Of an optimizer step
 that means the averages of all leaves, then the second moments of all, then the updates
@@ -31,11 +32,13 @@ import jax
 import jax.numpy as jnp
 
 from adabelief_optax._checks import is_traced
+from adabelief_optax._moments import is_wide
 from adabelief_optax._reduction import Layers, spread, varying
 
 # Smaller leaves stay in the cache, and may be handled together in fewer instructions.
 _LARGE = 2**16
 _TOGETHER = 16
+_ALIKE = 8
 
 
 def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
@@ -52,29 +55,85 @@ def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
 
 def leaf_by_leaf(
     f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    sums: bool,
+    g: list[jax.Array],
     mu: list[jax.Array],
     *rest: list[Any],
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Applies f to lists of leaves, one large one or a few small ones at a time.
 
+    On a GPU all leaves are one part, so that f can take their sums together.
+
     Args:
-        f: takes a part of each list, the averages first; returns the new averages m
-            and the new second moments s of that part.
+        f: takes whether it has all leaves of a GPU, and a part of each list; returns
+            the new averages m and the new second moments s of that part.
+        sums: whether f takes sums over leaves.
+        g: the gradients of all leaves.
         mu: the averages of all leaves.
         *rest: lists of the same length.
 
     Returns:
         The new m and the new s of all leaves.
     """
+    in_order = functools.partial(_in_order, functools.partial(f, False))
+    if not sums or not is_traced(g[0]):
+        return in_order(g, mu, *rest)
+    # Arrays are arguments, the rest may be of any kind.
+    nu, *others = rest
+
+    def on_gpu(*arrays: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
+        return _alike_together(functools.partial(f, True), *arrays, *others)
+
+    found: tuple[list[jax.Array], list[jax.Array]] = jax.lax.platform_dependent(
+        g,
+        mu,
+        nu,
+        cuda=on_gpu,
+        rocm=on_gpu,
+        default=lambda *arrays: in_order(*arrays, *others),
+    )
+    return found
+
+
+def _alike_together(
+    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    g: list[jax.Array],
+    *rest: list[Any],
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Applies f to a few leaves of one size and dtype at a time."""
+    groups: dict[Any, list[int]] = {}
+    for i, x in enumerate(g):
+        # A symbolic size has no hash, and may be any.
+        kind = (x.size, x.dtype) if isinstance(x.size, int) else i
+        groups.setdefault(kind, []).append(i)
+    new: dict[int, tuple[jax.Array, jax.Array]] = {}
+    for group in groups.values():
+        for start in range(0, len(group), _ALIKE):
+            part = group[start : start + _ALIKE]
+            m, s = f(*([leaves[i] for i in part] for leaves in (g, *rest)))
+            new.update(zip(part, zip(m, s, strict=True), strict=True))
+    return [new[i][0] for i in range(len(g))], [new[i][1] for i in range(len(g))]
+
+
+def _in_order(
+    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    g: list[jax.Array],
+    mu: list[jax.Array],
+    *rest: list[Any],
+) -> tuple[list[jax.Array], list[jax.Array]]:
     ms: list[jax.Array] = []
     ss: list[jax.Array] = []
     previous = None
-    for part in _parts(mu):
-        first, *others = mu[part], *(leaves[part] for leaves in rest)
-        large = is_large(first[0])
+    for part in _parts(g):
+        of_g, of_mu, *others = (leaves[part] for leaves in (g, mu, *rest))
+        large = is_large(of_g[0])
         if large and previous is not None:
-            first = [_after_leaf(first[0], previous)]
-        new_m, new_s = f(first, *others)
+            # An average of 16 bits would be kept in 32 to add something to it.
+            if is_wide(of_mu[0]):
+                of_mu = [_after_leaf(of_mu[0], previous)]
+            else:
+                of_g = [_after_leaf(of_g[0], previous)]
+        new_m, new_s = f(of_g, of_mu, *others)
         ms.extend(new_m)
         ss.extend(new_s)
         previous = new_s[-1] if large else previous
@@ -104,6 +163,7 @@ def _parts(leaves: list[jax.Array]) -> Iterable[slice]:
 
 def again_after(
     average: Callable[[jax.Array, jax.Array], jax.Array],
+    on_gpu: bool,
     m: jax.Array,
     sums: jax.Array | None,
     layers: Layers,
@@ -114,60 +174,54 @@ def again_after(
 
     Args:
         average: takes g and the old average, returns m.
+        on_gpu: whether this is compiled for GPU alone.
         m: the new average, of which the sums were taken.
         sums: of the layers, where they are needed. The first are of squares.
         layers: where the layers of the sums are.
         g: the gradient.
         old: the old average.
     """
-    if sums is None or not is_large(m) or not is_traced(m):
+    if sums is None or not is_traced(m):
         return m
-    if jnp.finfo(old.dtype).bits < 32:
-        zero = spread(_zero_after(sums[0], ("cuda", "rocm")), m, layers)
+    if not is_wide(old):
+        if not is_large(m):
+            return m
+        zero = spread(_zero_after(sums[0], ("cpu", "cuda", "rocm")), m, layers)
         return average(g, old + zero.astype(old.dtype))
-
-    def barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
-        waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
-        return waiting
-
-    def no_barrier(old: jax.Array, sums: jax.Array) -> jax.Array:
-        del sums
-        return old
-
-    waiting = jax.lax.platform_dependent(
-        old, sums, cuda=barrier, rocm=barrier, default=no_barrier
-    )
+    if not on_gpu:
+        return m
+    waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
     return average(g, waiting)
 
 
-def again_if_rounded(
+def again_after_leaf(
     average: Callable[[jax.Array, jax.Array], jax.Array],
     m: jax.Array,
     s: jax.Array,
-    layers: Layers,
     g: jax.Array,
     old: jax.Array,
 ) -> jax.Array:
-    """Returns m, computed again after s if s is one number a layer and m is rounded.
+    """Returns the new average m, on a single CPU device computed again after s.
 
-    The step is made of m before it is rounded. Where m is stored as it is, the kernel
-    that takes the mean over a layer may as well write it, and the step reads that.
+    For averages that are rounded: XLA would keep m, as it was before, in an array of
+    its own.
     """
-    means = s.ndim < m.ndim and jnp.finfo(old.dtype).bits < 32
-    return again_after(average, m, s[None] if means else None, layers, g, old)
-
-
-def _after_leaf(m: jax.Array, s: jax.Array) -> jax.Array:
-    """Returns m, which on a single CPU device comes after another leaf's s."""
-    if not is_traced(m) or not _one_cpu_device():
+    if not is_large(m) or not is_traced(m) or s.ndim < m.ndim:
         return m
+    return average(_after_leaf(g, s), old)
+
+
+def _after_leaf(x: jax.Array, s: jax.Array) -> jax.Array:
+    """Returns x, which on a single CPU device comes after another leaf's s."""
+    if not is_traced(x) or not _one_cpu_device():
+        return x
     # An entry of an array that is spread over devices is not to be had for free, and
-    # what varies over the axes of a mesh would make m vary over them.
-    on_a_mesh = any(jax.typeof(x).sharding.mesh.size > 1 for x in (m, s))
-    if on_a_mesh or not varying(s) <= varying(m):
-        return m
+    # what varies over the axes of a mesh would make x vary over them.
+    on_a_mesh = any(jax.typeof(y).sharding.mesh.size > 1 for y in (x, s))
+    if on_a_mesh or not varying(s) <= varying(x):
+        return x
     entry = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
-    later: jax.Array = m + _zero_after(entry, ("cpu",)).astype(m.dtype)
+    later: jax.Array = x + _zero_after(entry, ("cpu",)).astype(x.dtype)
     return later
 
 

@@ -89,8 +89,7 @@ def least_bytes(case: Case) -> int:
     The step itself reads g, m, p (and s, unless it is one number a layer) and writes m,
     p (and s). Sums over the layer must be known before it, so that what they are made
     of is read twice. Where the step needs g for m alone, the kernel that sums may as
-    well write m, and the step then reads that in place of g and the old m. It cannot
-    where m is stored in fewer bits, since the step is made of m before it is rounded.
+    well write m, and the step then reads that in place of g and the old m.
     """
     p = jax.ShapeDtypeStruct(case.shape(STACKED, 2), case.dtype)
     state = jax.eval_shape(case.tx.init, p)
@@ -100,5 +99,4 @@ def least_bytes(case: Case) -> int:
     if nu.shape == p.shape:
         return once + 2 * nu.dtype.itemsize + sum(width[x] for x in case.summed)
     again = sum(width[x] for x in case.summed)
-    exact = mu.dtype.itemsize >= 4
-    return once + (min(again, width["m"]) if exact else again)
+    return once + min(again, width["m"])

@@ -28,27 +28,28 @@ MISSING = (
 )
 
 
-def topology(platform: str, chips: tuple[int, int] = (2, 2)) -> Any:
+def topology(platform: str, eight: bool = False) -> Any:
     """Returns the devices to compile for, or exits and says what to install.
 
     Args:
         platform: "tpu" or "cuda".
-        chips: rows and columns of TPU chips; of the GPU there is one.
+        eight: eight devices, and not four TPU chips or one GPU.
     """
     try:
         if platform == "tpu":
             # Else it asks the network where it is, and warns that it does not know.
-            rows, columns = chips
-            os.environ["TPU_ACCELERATOR_TYPE"] = f"v5litepod-{rows * columns}"
+            os.environ["TPU_ACCELERATOR_TYPE"] = f"v5litepod-{8 if eight else 4}"
             os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
             # It locks a TPU that several processes would use, and there is none.
             os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
-            return topologies.get_topology_desc(f"v5e:{rows}x{columns}", platform="tpu")
+            return topologies.get_topology_desc(
+                "v5e:2x4" if eight else "v5e:2x2", platform="tpu"
+            )
         for plugin in ("xla_cuda13", "xla_cuda12"):
             with suppress(ImportError):
                 import_module(f"jax_plugins.{plugin}")
         return topologies.get_topology_desc(
-            "h200", "cuda", target_config=H200, topology="1x1x1"
+            "h200", "cuda", target_config=H200, topology=f"1x1x{8 if eight else 1}"
         )
     except (RuntimeError, OSError):  # what JAX raises where the plugin is missing
         names = ("TPU", "tpu", "tpu") if platform == "tpu" else ("GPU", "cuda13", "gpu")

@@ -26,6 +26,28 @@ def transformer(parameters: int, width: int) -> dict[str, Any]:
     return _float32({"embedding": (VOCABULARY, width), "blocks": [block] * count})
 
 
+def llama(layers: int, width: int, scanned: bool) -> dict[str, Any]:
+    """Returns the shapes of a model like Llama; 32 layers of 4,096 are 7 B parameters.
+
+    Args:
+        layers: how many blocks it has.
+        width: of its embeddings.
+        scanned: whether all blocks are one, with an axis for the layers in front.
+    """
+    hidden, vocabulary = 43 * width // 16, 32_000
+    attention = ("query", "key", "value", "attention_out")
+    block = {
+        **dict.fromkeys(("attention_norm", "mlp_norm"), (width,)),
+        **dict.fromkeys(attention, (width, width)),
+        **dict.fromkeys(("gate", "up"), (width, hidden)),
+        "down": (hidden, width),
+    }
+    stack = {name: (layers, *shape) for name, shape in block.items()}
+    ends = {"embedding": (vocabulary, width), "head": (width, vocabulary)}
+    blocks = stack if scanned else [block] * layers
+    return _float32({**ends, "norm": (width,), "blocks": blocks})
+
+
 def small_arrays(count: int) -> list[Any]:
     """Returns the shapes of so many biases and small kernels."""
     shapes = itertools.cycle([(64,), (32, 32), (3, 3, 8, 16), (128,)])

@@ -23,7 +23,7 @@ from jax.sharding import (
 )
 
 from benchmarks import cli, machine
-from benchmarks.speed import hlo
+from benchmarks.speed import hlo, programs
 from benchmarks.speed.cases import CASES, Case, least_bytes
 from benchmarks.speed.compilers import PACKAGES, topology
 from benchmarks.speed.output import add_shared_arguments, print_table, write
@@ -154,12 +154,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=16384,
         help=f"rows of the array; it has {COLUMNS} columns (default %(default)s)",
     )
+    parser.add_argument(
+        "--compilations",
+        type=cli.integer(1),
+        default=3,
+        help="how often each program is compiled, to time that (default %(default)s)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=("7b",),
+        help="count for a Llama of 7 B parameters instead, also split over 8 devices",
+    )
     add_shared_arguments(parser, CASES)
 
 
+def print_programs(found: dict[str, Any]) -> None:
+    """Prints a table for each tree."""
+    for name, of_tree in found.items():
+        print(f"\n{name}")
+        print_table(programs.table(of_tree))
+    print(programs.REMARK)
+
+
+def run_model(args: argparse.Namespace) -> None:
+    """Compiles the steps of a large model and prints the tables."""
+    devices = topology(args.platform, eight=True).devices
+    found = programs.of_model(devices, args.smoke, args.compilations)
+    packages = "jax", "jaxlib", "optax", *PACKAGES[args.platform]
+    print_programs(found)
+    device, versions = devices[0].device_kind, machine.versions(*packages)
+    write({"device": device, "versions": versions, "programs": found}, args.json)
+
+
 def run(args: argparse.Namespace) -> None:
-    """Compiles every step and prints the table."""
+    """Compiles every step and prints the tables."""
     jax.config.update("jax_platforms", "cpu")  # before JAX looks for other devices
+    if args.model:
+        run_model(args)
+        return
     devices = topology(args.platform).devices
     rows = 128 if args.smoke else args.size
     packages = "jax", "jaxlib", "optax", *PACKAGES[args.platform]
@@ -187,4 +219,8 @@ def run(args: argparse.Namespace) -> None:
         [["optimizer", "update", "gradients too", "step"]]
         + [[k, *(f"{x:.1f}" for x in v.values())] for k, v in results["peaks"].items()]
     )
+    results["programs"] = programs.of_trees(
+        args.optimizers, devices[0], args.smoke, 1 if args.smoke else args.compilations
+    )
+    print_programs(results["programs"])
     write(results, args.json)

@@ -77,13 +77,15 @@ def squares(x: jax.Array, bits: jax.Array) -> jax.Array:
 def of_layer(t: Any, p: Any, u: Any, mu: Any, nu: Any, g: Any) -> jax.Array:
     """Returns the squares of p, m and s, both ways: [number, way, unit, 2]."""
     m, s = next_moments(mu, nu, g)
+    bits_of_s = private.moment_bits(t, s, m)
+    new_nu = rounded(s, bits_of_s)
     numbers = {
         "p": (
             p.astype(jnp.float32) + u.astype(jnp.float32),
             private.random_bits(p, u, t),
         ),
-        "m": (m, private.moment_bits(mu, nu, g, t)),
-        "s": (s, private.moment_bits(nu, mu, g, t)),
+        "m": (m, private.moment_bits(t, m, new_nu)),
+        "s": (s, bits_of_s),
     }
     return jnp.stack(
         [
@@ -151,12 +153,9 @@ def mean_errors(together: bool, position: bool, steps: int) -> np.ndarray:
         g = jnp.broadcast_to(jax.random.normal(key, shape, jnp.float32), ENTRIES)
         m, s = next_moments(mu, nu, g)
         exact = next_moments(*exact, g)
-        mu, nu = (
-            rounded(x, placed(private.moment_bits(old, other, g, t), position)).astype(
-                jnp.bfloat16
-            )
-            for x, old, other in ((m, mu, nu), (s, nu, mu))
-        )
+        nu = rounded(s, placed(private.moment_bits(t, s, m), position))
+        mu = rounded(m, placed(private.moment_bits(t, m, nu), position))
+        mu, nu = mu.astype(jnp.bfloat16), nu.astype(jnp.bfloat16)
         mean = jnp.mean(exact[1].astype(float))
         error = jnp.mean(nu.astype(float) - exact[1].astype(float))
         return (t, mu, nu, exact), error / mean

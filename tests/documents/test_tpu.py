@@ -35,7 +35,7 @@ OPTIMIZERS = {
 @pytest.fixture(scope="module")
 def mesh():
     """Returns eight chips in a row, which share parameters and batches."""
-    return Mesh(np.array(topology("tpu", (2, 4)).devices), ("data",))
+    return Mesh(np.array(topology("tpu", eight=True).devices), ("data",))
 
 
 def sharding_of(array, mesh):

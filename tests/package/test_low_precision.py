@@ -69,9 +69,17 @@ def test_stalled_average_of_optax():
 
 def means(tx):
     """Returns the means of mu², nu and |update| after 5,000 steps of noise."""
-    updates, state = jax.jit(lambda g: run(tx, g))(1e-2 * noise(5000, (4, 256)))
-    mu, nu = (optax.tree.get(state, key).astype(jnp.float32) for key in ("mu", "nu"))
-    return np.array([jnp.mean(mu**2), jnp.mean(nu), jnp.abs(updates[-1]).mean()])
+    # Sixteen layers: one number of bfloat16 for all of a layer jitters by 1.6 %.
+    gradients = list(1e-2 * jnp.moveaxis(noise(5000, (16, 4, 64)), 1, 0))
+    updates, state = jax.jit(lambda g: run(tx, g))(gradients)
+
+    def mean(tree):
+        of_leaves = [jnp.mean(x.astype(jnp.float32)) for x in jax.tree.leaves(tree)]
+        return sum(of_leaves) / len(of_leaves)
+
+    mu, nu = (optax.tree.get(state, key) for key in ("mu", "nu"))
+    squares = [x.astype(jnp.float32) ** 2 for x in mu]
+    return np.array([mean(squares), mean(nu), mean([abs(x[-1]) for x in updates])])
 
 
 @every_family
