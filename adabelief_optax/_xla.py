@@ -38,7 +38,7 @@ from adabelief_optax._reduction import Layers, spread, varying
 # Smaller leaves stay in the cache, and may be handled together in fewer instructions.
 _LARGE = 2**16
 _TOGETHER = 16
-_ALIKE = 8
+_ALIKE = 4
 
 
 def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:

@@ -204,10 +204,10 @@ def test_a_bfloat16_state_raises_no_peak_on_cpu():
 @pytest.mark.parametrize(
     ("factory", "shape", "on_cpu", "on_gpu"),
     [
-        (ao.aida, (8,), 16, 2 * 3),  # three sums of eight leaves at a time
-        (ao.ladabelief, (8,), 16, 2),
-        (ao.aida, (300, 300), 16 * 3, 16 * 3 + 2),  # and one of what these leave
-        (ao.ladabelief, (300, 300), 16, 16 + 2),
+        (ao.aida, (8,), 16, 4 * 3),  # three sums of four leaves at a time
+        (ao.ladabelief, (8,), 16, 4),
+        (ao.aida, (300, 300), 16 * 3, 16 * 3 + 4),  # and one of what these leave
+        (ao.ladabelief, (300, 300), 16, 16 + 4),
     ],
 )
 def test_leaves_alike_are_summed_together_on_gpu(factory, shape, on_cpu, on_gpu):
