@@ -232,3 +232,20 @@ def test_programs_are_counted_beside_adam():
     rows = programs.table(found)
     assert [row[0] for row in rows] == ["optimizer", "optax.adam", "aida"]
     assert all(len(row) == len(rows[0]) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("tree", "name", "kernels", "size"),
+    [
+        ("transformer", "adabelief", 1.1, 28.0),
+        ("transformer", "aida", 2.3, 36.0),
+        ("transformer", "ladabelief", 2.3, 24.0),
+        ("small arrays", "aida", 1.6, 36.1),  # the sums themselves are a tenth
+        ("small arrays", "ladabelief", 2.1, 28.0),
+    ],
+)
+def test_published_kernels_of_a_gpu(tree, name, kernels, size):
+    path = ROOT / "benchmarks" / "results" / "traffic-h200.json"
+    found = json.loads(path.read_text())["programs"][tree][name]
+    assert found["kernels_an_array"] <= kernels
+    assert found["bytes_a_parameter"] <= size
