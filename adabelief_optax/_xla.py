@@ -76,7 +76,7 @@ def leaf_by_leaf(
         The new m and the new s of all leaves.
     """
     in_order = functools.partial(_in_order, functools.partial(f, False))
-    if not sums or not is_traced(g[0]):
+    if not (sums and g and is_traced(g[0])):
         return in_order(g, mu, *rest)
     # Arrays are arguments, the rest may be of any kind.
     nu, *others = rest
@@ -98,19 +98,25 @@ def leaf_by_leaf(
 def _alike_together(
     f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
     g: list[jax.Array],
+    mu: list[jax.Array],
+    nu: list[jax.Array],
     *rest: list[Any],
 ) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Applies f to a few leaves of one size and dtype at a time."""
+    """Applies f to a few leaves of one size and dtype at a time.
+
+    What one of them varies over, all would, so they vary over the same axes.
+    """
     groups: dict[Any, list[int]] = {}
     for i, x in enumerate(g):
+        axes = varying(x), varying(mu[i]), varying(nu[i])
         # A symbolic size has no hash, and may be any.
-        kind = (x.size, x.dtype) if isinstance(x.size, int) else i
+        kind = (x.size, x.dtype, axes) if isinstance(x.size, int) else i
         groups.setdefault(kind, []).append(i)
     new: dict[int, tuple[jax.Array, jax.Array]] = {}
     for group in groups.values():
         for start in range(0, len(group), _ALIKE):
             part = group[start : start + _ALIKE]
-            m, s = f(*([leaves[i] for i in part] for leaves in (g, *rest)))
+            m, s = f(*([leaves[i] for i in part] for leaves in (g, mu, nu, *rest)))
             new.update(zip(part, zip(m, s, strict=True), strict=True))
     return [new[i][0] for i in range(len(g))], [new[i][1] for i in range(len(g))]
 
