@@ -24,6 +24,8 @@ CODE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 PROGRAM = re.compile(r"(apt|cd|git|make|pip|python3?|tensorboard) ")
+DEEPOBS, QUADRATIC = "python -m benchmarks deepobs", "--problem quadratic_deep"
+PUBLISHED = "benchmarks/deepobs/published.json"
 # What is run in place of a command that takes too long or changes the whole machine.
 INSTEAD = {
     "make test": "true",  # .ci/run has it
@@ -34,6 +36,14 @@ INSTEAD = {
     "apt install dataset-fashion-mnist": "true",  # for the whole machine, as root
     "python -m benchmarks run --budget one-shot,small": (  # hours
         "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"
+    ),
+    f"{DEEPOBS} --check": f"{DEEPOBS} --check {QUADRATIC}",  # hours
+    f"{DEEPOBS} --check FILE": f"{DEEPOBS} --check {PUBLISHED} {QUADRATIC}",  # any
+    f"{DEEPOBS} --problem fmnist_2c2d --epochs 3 --seeds 3 "  # hours
+    "--optimizer sgd,adam,adabelief,adabelief-rectified,aida "
+    "--rates 1e-4,3.98e-4,1.58e-3,6.31e-3,2.51e-2": (
+        f"{DEEPOBS} {QUADRATIC} --epochs 3 --seeds 3 --optimizer sgd,aida "
+        "--rates 1e-4,3.98e-4 --results short --out short"
     ),
 }
 
@@ -56,7 +66,8 @@ def commands_of(text: str) -> list[str]:
 
 def uncommented(block: str) -> list[str]:
     """Returns the commands of a block without what is said of them."""
-    return [re.sub(r"  +#.*", "", line).strip() for line in block.splitlines()]
+    lines = re.sub(r"\\\n *", "", block).splitlines()
+    return [re.sub(r"  +#.*", "", line).strip() for line in lines]
 
 
 def copy_tracked(folder: Path) -> None:

@@ -18,14 +18,15 @@ x = 1
 ```
 
 ```bash
-make all
+make all \\
+  but one
 ```
 """
 
 
 def test_commands_are_found_in_order():
     code = "python - <<'END'\nx = 1\nEND"
-    commands = ["pip install .", code, "make all", "python a.py --quick"]
+    commands = ["pip install .", code, "make all but one", "python a.py --quick"]
     assert commands_of(PAGE) == commands
 
 
