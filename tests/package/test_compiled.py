@@ -153,6 +153,7 @@ def test_the_three_sums_of_a_small_layer_are_one_reduction():
     assert len(re.findall(r" reduce\(", small(ao.aida(0.1)))) == 48
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 def test_a_bfloat16_state_takes_few_instructions():
     # Two roundings of a leaf by one short hash each: 2.3 times those of a float32
     # state. With two long ones, and dependent on more numbers, it was 3.6 times.
