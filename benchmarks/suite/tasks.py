@@ -4,6 +4,7 @@ What has a record already is not trained again.
 """
 
 import time
+from itertools import chain, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from benchmarks.data import Splits
 from benchmarks.suite import store
 from benchmarks.suite.candidates import CANDIDATES, Candidate
 from benchmarks.suite.problem import Problem
-from benchmarks.suite.progress import Progress, expected_seconds
+from benchmarks.suite.progress import Progress, compile_seconds, seconds_of_step
 from benchmarks.suite.store import Record
 from benchmarks.suite.trials import CALLS, Curves, Trial, train_together
 
@@ -97,12 +98,12 @@ def finish(
     """Trains the trials that have no record yet, all at once, and records them."""
     done = {(r["rate"], r["eps"], r["seed"]) for r in task.recorded(role)}
     missing = [trial for trial in trials if tuple(trial) not in done]
-    seconds = expected_seconds(task.problem, len(trials), task.steps) / len(trials)
-    known = len(trials) - len(missing)
-    progress.skip(known, known * seconds)
+    of_one = seconds_of_step(task.problem.name) * task.steps
+    compiling, known = compile_seconds(task.problem), len(trials) - len(missing)
+    progress.skip(known, known * of_one + (0.0 if missing else compiling))
     if not missing:
         return
-    share = len(missing) / CALLS
+    share, before = len(missing) / CALLS, chain([compiling], repeat(0.0))
     began = time.perf_counter()
     with task.problem.precision():
         curves = train_together(
@@ -111,7 +112,7 @@ def finish(
             splits,
             missing,
             task.steps,
-            lambda: progress.trained(share, share * seconds),
+            lambda: progress.trained(share, share * of_one + next(before)),
         )
     took = time.perf_counter() - began
     store.append(task.path, describe(task, role, missing, curves, took))
