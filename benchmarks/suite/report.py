@@ -81,7 +81,10 @@ def write(folder: Path, out: Path, smoke: bool = False) -> None:
             f"no results in {folder}; `python -m benchmarks run` makes them"
         )
     # Until a longer budget is complete the short one leads.
-    first, *others = sorted(found, key=lambda r: (not complete(r), r.budget != "short"))
+    first, *others = sorted(
+        found,
+        key=lambda r: (r.budget == "one-shot", not complete(r), r.budget != "short"),
+    )
     pages = out / "pages"
     pages.mkdir(parents=True, exist_ok=True)
     for results in others:
