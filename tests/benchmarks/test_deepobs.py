@@ -126,15 +126,16 @@ def rectification(b2, t):
 def adabelief_step(s, g, t, lr, b1=0.9, b2=0.999, eps=1e-14):
     s["m"] = b1 * s["m"] + (1 - b1) * g
     s["v"] = b2 * s["v"] + (1 - b2) * (g - s["m"]) ** 2 + eps
-    m, r = s["m"] / (1 - b1**t), rectification(b2, t)
-    if r is None:
-        return lr * m
-    return lr * r * m / (np.sqrt(s["v"] / (1 - b2**t)) + eps)
+    return rectified_step(s, t, lr, b1, b2, eps)
 
 
 def radam_step(s, g, t, lr, b1=0.9, b2=0.999, eps=1e-7):
     s["m"] = b1 * s["m"] + (1 - b1) * g
     s["v"] = b2 * s["v"] + (1 - b2) * g**2
+    return rectified_step(s, t, lr, b1, b2, eps)
+
+
+def rectified_step(s, t, lr, b1, b2, eps):
     m, r = s["m"] / (1 - b1**t), rectification(b2, t)
     if r is None:
         return lr * m

@@ -13,12 +13,14 @@ import pytest
 from scipy.linalg import sqrtm
 
 from benchmarks.data import MissingData, Splits, fashion_mnist
+from benchmarks.suite import store
 from benchmarks.suite.problems import _frechet as frechet
 from benchmarks.suite.problems.fashion_cnn import FashionCNN
 from benchmarks.suite.problems.wgan import WGAN
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 COUNT = 500
+MOMENTS = Path(__file__).with_name("fashion_moments.npz")  # of what validates the GAN
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -214,6 +216,37 @@ def test_the_judge_knows_fashion():
         pytest.skip("the files are not installed")
     accuracy = jax.jit(FashionCNN().measure)(frechet.judge(), FashionCNN().load().test)
     assert accuracy > 85
+
+
+def test_a_published_distance_is_computed_again():
+    """That of an untrained generator, to which the images are not needed."""
+    with np.load(MOMENTS) as moments:
+        real = moments["mean"], moments["covariance"]
+    problem = WGAN()
+    split = {
+        "judge": frechet.judge(),
+        "real": real,
+        "latents": problem.latents(jax.random.key(0), 1_000),
+    }
+    path = store.path_of(store.RESULTS, "one-shot", problem.name)
+    (record,) = (
+        row
+        for row in store.read(path)
+        if (row["optimizer"], row["seed"]) == ("adabelief", 0)
+    )
+    draw, _ = jax.random.split(jax.random.key(record["seed"]))
+    found = jax.jit(problem.measure)(problem.init(draw), split)
+    np.testing.assert_allclose(found, record["valid"][0], rtol=1e-4)
+
+
+def test_the_kept_moments_are_those_of_the_images():
+    if not Path(fashion_mnist.FOLDER).is_dir():
+        pytest.skip("the files are not installed")
+    with np.load(MOMENTS) as moments:
+        for kept, found in zip(
+            moments.values(), WGAN().load().valid["real"], strict=True
+        ):
+            np.testing.assert_allclose(kept, found, rtol=1e-3, atol=1e-4)
 
 
 def test_a_judge_is_trained():

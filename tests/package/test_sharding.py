@@ -232,6 +232,24 @@ def test_one_all_reduce_for_all_layers(name, layers, expected):
 
 
 @needs_shardy
+@pytest.mark.parametrize("name", ["aida", "ladabelief"])
+def test_what_is_done_on_gpu_gathers_nothing(name, monkeypatch):
+    """As if compiled for GPUs, which sum leaves together where no mesh is known."""
+    monkeypatch.setattr(
+        jax.lax,
+        "platform_dependent",
+        lambda *arrays, cuda=None, default, **others: (cuda or default)(*arrays),
+    )
+    jax.clear_caches()
+    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
+        params = layers_of(6, mesh, [P("x"), P(None, "x")])
+        tx = ALONE[name](0.1)
+        hlo = compiled(tx.update, params, tx.init(params), params).as_text()
+    jax.clear_caches()
+    assert count("all-reduce", hlo) == 1 and not moved(hlo)
+
+
+@needs_shardy
 @pytest.mark.parametrize("spec", [P("x"), P(None, None, "x")], ids=str)
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief", "ladabelief-post"])
 def test_a_stack_along_its_second_axis(name, spec):
