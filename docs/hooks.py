@@ -47,9 +47,8 @@ def on_config(config: MkDocsConfig) -> None:
     config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]
     config.nav += [{"Caveats": "caveats.md"}, {"Measurements": "measurements.md"}]
     config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
-    pages = found("benchmarks/*.md") + found("benchmarks/deepobs/*.md")
     behind = {"Problem by problem": found("benchmarks/pages/*.md")}
-    config.nav += [{"Benchmarks": [*pages, behind]}]
+    config.nav += [{"Benchmarks": [*found("benchmarks/*.md"), behind]}]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 

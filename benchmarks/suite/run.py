@@ -5,7 +5,7 @@ validation metric chooses the learning rate and eps, which new seeds then use.
 
 one-shot    the default learning rate and eps, ten seeds
 small       10 trials with three seeds each, then twenty seeds, four times as many
-            steps, of eight optimizers: five hours on two CPU cores
+            steps, of eight optimizers: about five hours on a CPU core
 full        40 trials with three seeds each, then twenty seeds, four times as many
             steps: for a GPU
 pilot       Adam alone, 10 trials and ten seeds, by which the targets are set

@@ -108,6 +108,11 @@ def sgd(g, m, s, t, rate, b1, b2):
     return m, s, -rate * m
 
 
+def averaged_sgd(g, m, s, t, rate, b1, b2):
+    m = b1 * m + (1 - b1) * g
+    return m, s, -rate * m
+
+
 def steps_by_hand(rule, case, rate, limit):
     x, m, s = np.array(case.start, float), np.zeros(2), np.zeros(2)
     for t in range(1, limit + 1):
@@ -119,7 +124,7 @@ def steps_by_hand(rule, case, rate, limit):
     return f"> {limit}" if np.isfinite(x).all() else "diverged"
 
 
-RULES = {"sgd": sgd, "adam": adam, "adabelief": adabelief}
+RULES = {"sgd": sgd, "sgd-averaged": averaged_sgd, "adam": adam, "adabelief": adabelief}
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # SGD diverges
