@@ -16,7 +16,7 @@ from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.runs import Run, Runs, complete
 from benchmarks.deepobs.training import Program
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.suite.store import Record
+from benchmarks.store import Record
 
 BETAS = (0.9, 0.999)
 RATES = [float(f"{rate:.3g}") for rate in np.geomspace(1e-5, 1e2, 36)]

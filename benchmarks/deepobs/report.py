@@ -17,7 +17,8 @@ from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import curve_of
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.suite.store import Record, read
+from benchmarks.store import Record, read
+from benchmarks.tables import table
 
 OUT = Path(__file__).parents[1]
 INTRODUCTION = """# Results on DeepOBS's own problems
@@ -196,12 +197,6 @@ def good_rates(problem: Problem, found: list[Tuned]) -> dict[str, int]:
         name: sum(bool(sign * x >= line) for x in m.values())
         for name, m in means.items()
     }
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """Returns a table in Markdown."""
-    every = [head, ["---"] * len(head), *lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in every) + "\n"
 
 
 def draw(problem: Problem, found: list[Tuned], path: Path) -> None:

@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import machine
+from benchmarks import machine, store
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.training import Outcome, Program
-from benchmarks.suite.store import RESULTS as EVERY
-from benchmarks.suite.store import Record, append, read
+from benchmarks.store import Record, append, read
 
-RESULTS = EVERY / "deepobs"
-DIGITS = 6  # significant ones, as many as the published numbers have
+RESULTS = store.RESULTS / "deepobs"
+# As many significant digits as the published numbers have.
+rounded = partial(store.rounded, digits=6)
 CHANGED = 1e-2  # of a loss, beyond what other hardware rounds
 
 
@@ -145,10 +145,3 @@ def describe(
 def curve_of(record: Record, name: str, epochs: int) -> np.ndarray:
     """Returns a curve up to an epoch, with NaN for what is not finite."""
     return np.array(record["curves"][name][: epochs + 1], float)
-
-
-def rounded(values: Any) -> Any:
-    """Returns numbers as JSON knows them; what is not finite becomes None."""
-    if np.ndim(values):
-        return [rounded(value) for value in values]
-    return float(f"{values:.{DIGITS}g}") if np.isfinite(values) else None

@@ -30,10 +30,9 @@ import optax
 from tqdm import tqdm
 
 from adabelief_optax import stochastic_rounding
-from benchmarks import cli, machine
+from benchmarks import cli, machine, store
 from benchmarks.data import Splits
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
-from benchmarks.suite import store
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 

@@ -10,6 +10,7 @@ from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import Pair, Statistic, is_toy, split
+from benchmarks.tables import table
 
 # The first is one update in two orders of rounding: what it shows is noise.
 PAIRS = (
@@ -24,13 +25,6 @@ PAIRS = (
     ("adabelief", "adam-plus"),
     ("ladam", "adam-plus"),
 )
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Returns a table in Markdown."""
-    head = list(head)
-    lines = [head, ["---"] * len(head), *map(list, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
 
 
 def cells(values: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.suite import store
+from benchmarks import store
 from benchmarks.suite.problem import Network, Problem
 from benchmarks.suite.problems import problems
 

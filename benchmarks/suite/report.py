@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from benchmarks import cli
-from benchmarks.suite import markdown, pictures, statistics, store
+from benchmarks import cli, store
+from benchmarks.suite import markdown, pictures, statistics
 from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import is_toy, split
 from benchmarks.suite.tasks import BUDGETS

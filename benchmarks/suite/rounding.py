@@ -26,9 +26,8 @@ import optax
 
 from adabelief_optax import _rounding as private  # what it asks about is not public
 from adabelief_optax import adabelief, stochastic_rounding
-from benchmarks import cli, machine
+from benchmarks import cli, machine, store
 from benchmarks.precision import double_precision
-from benchmarks.suite import store
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 

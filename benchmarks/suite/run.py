@@ -22,9 +22,8 @@ from pathlib import Path
 
 import jax
 
-from benchmarks import cli, locks, machine
+from benchmarks import cli, locks, machine, store
 from benchmarks.data import MissingData
-from benchmarks.suite import store
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems

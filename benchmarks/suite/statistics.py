@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmarks.suite import store
+from benchmarks import store
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems

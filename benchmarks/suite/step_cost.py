@@ -7,9 +7,9 @@ import jax
 
 from benchmarks import machine
 from benchmarks.data import Splits
+from benchmarks.store import Record, rounded
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
-from benchmarks.suite.store import Record, rounded
 from benchmarks.suite.trials import scanned_step, transformation
 from benchmarks.timing import Runner, quartiles, step_seconds
 

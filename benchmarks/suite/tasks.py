@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks import machine
+from benchmarks import machine, store
 from benchmarks.data import Splits
-from benchmarks.suite import store
+from benchmarks.store import Record
 from benchmarks.suite.candidates import CANDIDATES, Candidate
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.progress import Progress, compile_seconds, seconds_of_step
-from benchmarks.suite.store import Record
 from benchmarks.suite.trials import CALLS, Curves, Trial, train_together
 
 POINTS = 50  # kept of a curve, at most

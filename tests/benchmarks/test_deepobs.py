@@ -17,6 +17,7 @@ import optax
 import pytest
 from flax import nnx
 
+from benchmarks import store
 from benchmarks.__main__ import main
 from benchmarks.data import MissingData, Splits, cifar, fashion_mnist, mnist_whole
 from benchmarks.data import command as data_command
@@ -27,7 +28,6 @@ from benchmarks.deepobs.problems.cifar10_3c3d import Cifar3c3d
 from benchmarks.deepobs.problems.fmnist_2c2d import Fashion2c2d, pooled
 from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep, hessian
 from benchmarks.deepobs.training import Program
-from benchmarks.suite import store
 from tests.helpers import assert_close, run
 
 PUBLISHED = check.read(check.PUBLISHED)

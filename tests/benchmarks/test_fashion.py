@@ -12,8 +12,8 @@ import optax
 import pytest
 from scipy.linalg import sqrtm
 
+from benchmarks import store
 from benchmarks.data import MissingData, Splits, fashion_mnist
-from benchmarks.suite import store
 from benchmarks.suite.problems import _frechet as frechet
 from benchmarks.suite.problems.fashion_cnn import FashionCNN
 from benchmarks.suite.problems.wgan import WGAN

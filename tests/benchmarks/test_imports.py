@@ -10,7 +10,6 @@ import benchmarks
 
 ROOT = Path(benchmarks.__file__).parent
 SHARED = {"data"}  # a folder, and no program
-STORE = "benchmarks.suite.store"  # of records, which another program keeps too
 
 
 def module_of(path):
@@ -39,8 +38,6 @@ IMPORTS = {
 
 def program_of(module):
     """Returns the folder or the file of a program, or None for what is shared."""
-    if module == STORE:
-        return None
     _, *parts = module.split(".")
     if len(parts) == 1 and parts[0] == "demo":
         return "demo"
@@ -89,8 +86,6 @@ def test_no_program_imports_from_another():
         ("suite.problem", "demo", False, True),
         ("functions", "suite.problems.toy", True, True),
         ("suite.run", "timing", False, False),
-        ("toy.paths", "suite.store", False, False),
-        ("suite.store", "suite.run", True, True),
     ],
 )
 def test_a_wrong_import_would_be_found(module, name, is_circle, is_crossing):

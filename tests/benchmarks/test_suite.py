@@ -12,10 +12,10 @@ import optax
 import pandas as pd
 import pytest
 
-from benchmarks import locks, looks
+from benchmarks import locks, looks, store
 from benchmarks.data import MissingData, Splits
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
-from benchmarks.suite import markdown, report, statistics, store
+from benchmarks.suite import markdown, report, statistics
 from benchmarks.suite import run as suite
 from benchmarks.suite.candidates import CANDIDATES, Candidate
 from benchmarks.suite.problem import Problem

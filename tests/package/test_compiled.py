@@ -166,7 +166,9 @@ def test_init_takes_few_instructions(factory):
     # A comparison and its operands, shared by both moments. With one for each, and the
     # mean of a layer's zeros, it was up to 26 a leaf.
     params = leaves(48, (8,))
-    text = jax.jit(factory(0.1).init).lower(params).compile().as_text()
+    lowered = jax.jit(factory(0.1).init).lower(params)
+    assert lowered.as_text().count("call @") == 48
+    text = lowered.compile().as_text()
     assert len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", text, re.MULTILINE)) < 9 * 48
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).parent / "results"
 DIGITS = 8  # significant ones, of what is stored
 # What two trainings cannot have in common.
 KEY = ("problem", "optimizer", "role", "rate", "eps", "seed", "steps")
@@ -96,8 +96,8 @@ def mend(path: Path) -> None:
             file.write(b"\n")
 
 
-def rounded(values: Any) -> Any:
+def rounded(values: Any, digits: int = DIGITS) -> Any:
     """Returns numbers as JSON knows them; what is not finite becomes None."""
     if np.ndim(values):
-        return [rounded(value) for value in values]
-    return float(f"{values:.{DIGITS}g}") if np.isfinite(values) else None
+        return [rounded(value, digits) for value in values]
+    return float(f"{values:.{digits}g}") if np.isfinite(values) else None
