@@ -6,7 +6,7 @@ counts how many kernels a step has for each array of the parameters.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ from benchmarks.speed.cases import CASES, LOW, RATE, REFERENCE
 from benchmarks.speed.parameters import llama, small_arrays, transformer
 from benchmarks.speed.steps import jitted_step
 
+# Names of trees and what is counted on them, of each optimizer.
+Found = Iterator[tuple[str, dict[str, dict[str, float]]]]
 LARGE = 2**16  # entries, from which a kernel is one over an array
 COMPILED = (
     REFERENCE,
@@ -149,14 +151,12 @@ def table(found: dict[str, dict[str, float]]) -> list[list[str]]:
     return [HEAD, *rows]
 
 
-def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Any:
-    """Returns what is counted on each tree, on one device."""
+def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Found:
+    """Yields each tree's name and what is counted on it, on one device."""
     txs = {x: CASES[x].tx for x in COMPILED if x in {REFERENCE, *names}}
     on_one = SingleDeviceSharding(device)
-    return {
-        name: count(txs, tree, lambda _: on_one, device, 1, rounds)
-        for name, tree in trees(smoke).items()
-    }
+    for name, tree in trees(smoke).items():
+        yield name, count(txs, tree, lambda _: on_one, device, 1, rounds)
 
 
 def _split(mesh: Mesh, stacked: bool, x: Any) -> NamedSharding:
@@ -169,9 +169,8 @@ def _split(mesh: Mesh, stacked: bool, x: Any) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def of_model(devices: Any, smoke: bool, rounds: int) -> dict[str, Any]:
-    """Returns what is counted on a Llama of 7 B parameters, in four ways."""
-    found = {}
+def of_model(devices: Any, smoke: bool, rounds: int) -> Found:
+    """Yields four ways to have a Llama of 7 B parameters, and what is counted."""
     for scanned in (False, True):
         tree = llama(2 if smoke else 32, 64 if smoke else 4096, scanned)
         axes = jax.tree.map(lambda _: frozenset[int](), tree)
@@ -185,5 +184,4 @@ def of_model(devices: Any, smoke: bool, rounds: int) -> dict[str, Any]:
             mesh = Mesh(np.array(some), ("devices",))
             name = f"{'scanned' if scanned else 'unrolled'}, devices: {len(some)}"
             split = partial(_split, mesh, scanned)
-            found[name] = count(txs, tree, split, devices[0], len(some), rounds)
-    return found
+            yield name, count(txs, tree, split, devices[0], len(some), rounds)

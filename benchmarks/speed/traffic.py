@@ -7,6 +7,7 @@ tell what they read and write. That is a count, not a time.
 
 import argparse
 import math
+import sys
 from functools import partial
 from typing import Any
 
@@ -157,8 +158,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compilations",
         type=cli.integer(1),
-        default=3,
-        help="how often each program is compiled, to time that (default %(default)s)",
+        help="how often each program is compiled, to time that; default 3, with "
+        "--model, which takes long, 1",
     )
     parser.add_argument(
         "--model",
@@ -168,20 +169,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared_arguments(parser, CASES)
 
 
-def print_programs(found: dict[str, Any]) -> None:
-    """Prints a table for each tree."""
-    for name, of_tree in found.items():
+def printed(found: programs.Found) -> dict[str, Any]:
+    """Prints a table for each tree as soon as it is known, and returns all."""
+    tables = {}
+    for name, of_tree in found:
+        tables[name] = of_tree
         print(f"\n{name}")
         print_table(programs.table(of_tree))
+        sys.stdout.flush()
     print(programs.REMARK)
+    return tables
 
 
 def run_model(args: argparse.Namespace) -> None:
     """Compiles the steps of a large model and prints the tables."""
     devices = topology(args.platform, eight=True).devices
-    found = programs.of_model(devices, args.smoke, args.compilations)
     packages = "jax", "jaxlib", "optax", *PACKAGES[args.platform]
-    print_programs(found)
+    rounds = args.compilations or 1
+    found = printed(programs.of_model(devices, args.smoke, rounds))
     device, versions = devices[0].device_kind, machine.versions(*packages)
     write({"device": device, "versions": versions, "programs": found}, args.json)
 
@@ -219,8 +224,8 @@ def run(args: argparse.Namespace) -> None:
         [["optimizer", "update", "gradients too", "step"]]
         + [[k, *(f"{x:.1f}" for x in v.values())] for k, v in results["peaks"].items()]
     )
-    results["programs"] = programs.of_trees(
-        args.optimizers, devices[0], args.smoke, 1 if args.smoke else args.compilations
+    rounds = args.compilations or (1 if args.smoke else 3)
+    results["programs"] = printed(
+        programs.of_trees(args.optimizers, devices[0], args.smoke, rounds)
     )
-    print_programs(results["programs"])
     write(results, args.json)
