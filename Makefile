@@ -12,7 +12,8 @@ PIP_INSTALL = -m pip install --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
 .PHONY: demo test test-fast test-floors test-colab test-commands data lint notebooks docs
-.PHONY: dist environment address stacks traffic-tpu test-tpu traffic-gpu lock clean
+.PHONY: dist environment address stacks traffic-tpu test-tpu traffic-gpu step-time-gpu
+.PHONY: lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -97,6 +98,21 @@ OTHERS = .venv-tpu/.installed .venv-gpu/.installed .venv-stacks/.installed
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
+
+# What a step costs on the GPU of this machine: of the Transformer's 57 arrays, of 700
+# small ones, of the Transformer without captured graphs, and of 1 B parameters, of which
+# 78 GB hold few optimizers at a time. PyTorch's are timed where .venv-gpu has them.
+TIMES = JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_PREALLOCATE=false \
+  .venv-gpu/bin/python -m benchmarks step-time $(ARGS) --json \
+  benchmarks/results/step-time-gpu
+LARGE = --parameters 1000000000 --width 4096 --optimizers
+step-time-gpu: .venv-gpu/.installed
+	$(TIMES).json
+	$(TIMES)-small-arrays.json --small-arrays 700
+	XLA_FLAGS=--xla_gpu_enable_command_buffer= $(TIMES)-uncaptured.json
+	$(TIMES)-1b.json $(LARGE) adabelief,aida,aida-loop,ladabelief
+	$(TIMES)-1b-peers.json \
+	  $(LARGE) optax.adabelief,torch.optim.AdamW,adabelief_pytorch.AdaBelief
 
 # The versions of constraints.txt without the hashes: XLA's compilers are not in it.
 $(OTHERS): .venv-%/.installed: pyproject.toml constraints.txt

@@ -154,6 +154,7 @@ def run(args: argparse.Namespace) -> None:
     args.optimizers = list(dict.fromkeys([REFERENCE, *args.optimizers]))
     if args.smoke:
         args.parameters, args.width, args.steps, args.compilations = 1, 16, 3, 1
+        args.small_arrays = args.small_arrays and min(args.small_arrays, 8)
     results = measure(args)
     print_setting(results)
     print_table(table(results))

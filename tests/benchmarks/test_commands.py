@@ -1,12 +1,17 @@
 """Do the commands of the README run, and refuse what they do not know?"""
 
+import functools
 import json
+import os
+import subprocess
 
 import numpy as np
 import pytest
 
+from benchmarks import timing
 from benchmarks.__main__ import main
-from tests.helpers import python
+from benchmarks.speed import step_time
+from tests.helpers import ROOT, python
 
 
 @pytest.mark.slow
@@ -35,6 +40,44 @@ def test_step_time(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "optax.adam" in done.stdout and "aida" in done.stdout
     assert json.loads(path.read_text())
+
+
+def lines_of_make(target):
+    """Returns the commands that `make` would run, without running them."""
+    words = ["make", "--dry-run", "--old-file", ".venv-gpu/.installed", target]
+    # Not those of a `make test ARGS=...` that runs this.
+    given = "ARGS", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"
+    env = {k: v for k, v in os.environ.items() if k not in given}
+    done = subprocess.run(
+        words, cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    return done.stdout.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.slow
+def test_step_time_as_on_a_gpu(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(timing, "on_cpu", lambda: False)
+    monkeypatch.setattr(step_time, "on_cpu", lambda: False)
+    copy = functools.partial(step_time.copy_bandwidth, 2**20)
+    monkeypatch.setattr(step_time, "copy_bandwidth", copy)
+    commands = [x.split() for x in lines_of_make("step-time-gpu")]
+    assert len(commands) == 5
+    assert all("JAX_PLATFORMS=cuda" in words for words in commands)
+    names = set()
+    for words in commands:
+        assert words[words.index("benchmarks") - 1] == "-m"
+        arguments = words[words.index("benchmarks") + 1 :]
+        path = tmp_path / arguments[arguments.index("--json") + 1].split("/")[-1]
+        arguments[arguments.index("--json") + 1] = str(path)
+        small = "adabelief,ladabelief"
+        chosen = [] if "--optimizers" in arguments else ["--optimizers", small]
+        main([*arguments, *chosen, "--smoke"])
+        out = capsys.readouterr().out
+        assert "of copy" in out and "TB/s" in out
+        found = json.loads(path.read_text())
+        assert found["copy_bytes_per_second"] > 0
+        names |= set(found["optimizers"])
+    assert {"optax.adam", "optax.adabelief", "adabelief", "aida-loop"} <= names
 
 
 @pytest.mark.slow
