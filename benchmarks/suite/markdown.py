@@ -139,7 +139,14 @@ def mean_effect(found: list[Pair]) -> str:
 def differences(found: list[Pair]) -> str:
     """Returns by how much the first's test metric is larger, if any pair is finite."""
     finite = [pair for pair in found if len(statistics.difference(pair))]
-    return range_of(finite, statistics.difference, lambda x: f"{x:+.3g}")
+    if not finite:
+        return "–"
+    estimates = statistics.interval(finite, statistics.difference)
+    # Two digits of how far the interval reaches, which is all that the mean supports.
+    width = estimates[2] - estimates[1]
+    decimals = max(0, 1 - int(np.floor(np.log10(width)))) if width > 0 else 3
+    middle, *ends = (f"{round(x, decimals) + 0.0:+.{decimals}f}" for x in estimates)
+    return f"{middle} [{', '.join(ends)}]"
 
 
 def name_of_pair(one: str, other: str) -> str:

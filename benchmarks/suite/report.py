@@ -18,7 +18,8 @@ from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import is_toy, split
 from benchmarks.suite.tasks import BUDGETS
 
-PUBLISHED = ("full", "small", "short", "one-shot")  # the first that is complete leads
+# The first that is complete and tuned leads.
+PUBLISHED = ("full", "small", "one-shot")
 METRIC = """Test metric: mean ± standard error over the seeds. **Bold** is the best of a
 problem; ≈ marks what may be as good, since the 95 % interval of its difference to the
 best, seed by seed, contains 0. A training failed if it ended with a number that is not
@@ -80,10 +81,8 @@ def write(folder: Path, out: Path, smoke: bool = False) -> None:
         raise SystemExit(
             f"no results in {folder}; `python -m benchmarks run` makes them"
         )
-    # Until a longer budget is complete the short one leads.
     first, *others = sorted(
-        found,
-        key=lambda r: (r.budget == "one-shot", not complete(r), r.budget != "short"),
+        found, key=lambda r: (r.budget == "one-shot", not complete(r))
     )
     pages = out / "pages"
     pages.mkdir(parents=True, exist_ok=True)

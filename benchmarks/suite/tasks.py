@@ -55,7 +55,6 @@ COMPARED = (
 BUDGETS = {
     "pilot": Budget(10, range(1000, 1001), range(10), 1, ("adam",)),
     "one-shot": Budget(0, range(0), range(10), 1),
-    "short": Budget(10, range(1000, 1001), range(10), 1),
     "small": Budget(10, range(1000, 1003), FRESH, 4, COMPARED),
     "full": Budget(40, range(1000, 1003), FRESH, 4),
 }
