@@ -66,7 +66,7 @@ def mean_and_error(rows: pd.DataFrame) -> str:
 
 
 def ranked(seeds: pd.DataFrame) -> str:
-    """Returns the test metrics: the best in bold, "≈" before what may be as good.
+    """Returns the test metrics: the best in bold, in italics what may be as good.
 
     That is where the 95 % interval of the difference to the best, seed by seed,
     contains 0.
@@ -84,7 +84,7 @@ def ranked(seeds: pd.DataFrame) -> str:
             if other == best:
                 texts.loc[other, name] = f"**{texts.loc[other, name]}**"
             elif same(statistics.pairs(rows, other, best)):
-                texts.loc[other, name] = f"≈ {texts.loc[other, name]}"
+                texts.loc[other, name] = f"*{texts.loc[other, name]}*"
     return cells(texts)
 
 

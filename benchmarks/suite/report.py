@@ -21,10 +21,10 @@ from benchmarks.suite.tasks import BUDGETS
 # The first that is complete and tuned leads.
 PUBLISHED = ("full", "small", "one-shot")
 METRIC = """Test metric: mean ± standard error over the seeds. **Bold** is the best of a
-problem; ≈ marks what may be as good, since the 95 % interval of its difference to the
-best, seed by seed, contains 0. A training failed if it ended with a number that is not
-finite, lost half of the best progress that it had made, or made less than half of the
-progress of Adam.
+problem; in *italics* is what may be as good, since the 95 % interval of its difference
+to the best, seed by seed, contains 0. A training failed if it ended with a number that
+is not finite, lost half of the best progress that it had made, or made less than half
+of the progress of Adam.
 
 """
 COMPARED = """## Pairs of optimizers
