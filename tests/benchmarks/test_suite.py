@@ -299,7 +299,8 @@ def intervals(text):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "benchmarks/README.md", "docs/choosing.md"]
+    "page",
+    ["README.md", "benchmarks/README.md", "docs/choosing.md", "docs/measurements.md"],
 )
 def test_intervals_of_the_texts_are_those_of_the_report(page):
     folder = store.RESULTS.parent
@@ -310,6 +311,59 @@ def test_intervals_of_the_texts_are_those_of_the_report(page):
     made |= {(100 - x, 100 - upper, 100 - lower) for x, lower, upper in made}
     found = intervals((folder.parent / page).read_text())
     assert found and found <= made, found - made
+
+
+EPS_ROWS = {
+    "LSTM": "char-lstm",
+    "Transformer": "char-transformer",
+    "Digits": "digits",
+    "Fashion-MNIST": "fashion-cnn",
+    "VAE": "mnist-vae",
+    "GAN": "wgan",
+}
+RATES_ROWS = {
+    "AdaBelief": "adabelief",
+    "Aida": "aida",
+    "LAdaBelief": "ladabelief",
+    "AdaBelief with `rectify=True`": "adabelief-rectified",
+}
+
+
+def rows_under(page, head):
+    """Returns the cells of the table whose head begins so, a list a row."""
+    _, text = (store.RESULTS.parents[1] / page).read_text().split(f"{head}", 1)
+    lines = text.split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("| ").split(" |")] for line in lines]
+
+
+def test_eps_in_the_text_is_that_of_the_tuning():
+    tuned = statistics.load(store.RESULTS, "small", "tune")
+    rows = rows_under("benchmarks/README.md", "| | AdaBelief, 1e-16 |")
+    assert len(rows) == len(EPS_ROWS)
+    for title, *cells in rows:
+        name = EPS_ROWS[title.split(",")[0]]
+        larger = problems()[name].larger_is_better
+        columns = [(x, eps) for x in ("adabelief", "aida") for eps in (1e-16, 1e-8)]
+        columns += [("adam", 1e-8), ("adam", 1e-4)]
+        for cell, (optimizer, eps) in zip(cells, columns, strict=True):
+            mine = tuned[(tuned.problem == name) & (tuned.optimizer == optimizer)]
+            mine = mine[np.isclose(mine.eps, eps, rtol=1e-3, atol=0)]
+            last = mine.valid.map(lambda x: x[-1]).astype(float).groupby(mine.rate)
+            best = last.mean().max() if larger else last.mean().min()
+            assert abs(float(cell) - best) <= 0.51 * 10 ** -len(cell.split(".")[1])
+
+
+def test_rates_in_the_text_are_those_chosen():
+    seeds, _ = statistics.split(statistics.load(store.RESULTS, "small", "seed"))
+    rates = seeds.groupby(["problem", "optimizer"]).rate.first().unstack()
+    exponents = [0, -1, -0.5, 0.5, 1]  # of ten, a column each
+    rows = rows_under("docs/choosing.md", "| | the same |")
+    assert [row[0] for row in rows] == list(RATES_ROWS)
+    for title, *cells in rows:
+        found = np.log10(rates[RATES_ROWS[title]] / rates.adam)
+        expected = [int((np.abs(found - x) < 0.1).sum()) for x in exponents]
+        cells = [*cells, *[""] * (len(expected) - len(cells))]
+        assert [int(cell.strip("| ") or 0) for cell in cells] == expected
 
 
 @pytest.mark.parametrize("name", problems())
