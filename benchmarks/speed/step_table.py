@@ -17,7 +17,8 @@ compile: tracing, lowering and XLA's compilation of that call, from empty caches
 state: bytes a parameter, the step count left out.
 PyTorch's optimizers run `step()`, with gradients in place and nothing compiled.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
-others have k=2, and aida-loop is Aida as published, K rounds of projections. -bf16-all:
+others have k=2, and aida-loop is Aida as published, K rounds of projections.
+aida-zero is Aida for a GPU, held in order by a zero and not by a barrier. -bf16-all:
 parameters, gradients and state in bfloat16 (LAdaBelief's second moment in float32), and
 `stochastic_rounding` at the end of the chain; the others are float32 throughout.
 """
@@ -73,7 +74,8 @@ def print_remarks(results: dict[str, Any], args: argparse.Namespace) -> None:
         print(f"step of {pair}: {median_and_quartiles(ratio)}")
     print(REMARKS.format(steps=args.steps, compilations=args.compilations))
     if left_out := set(args.optimizers) - results["optimizers"].keys():
-        print("left out, not installed for this device:", ", ".join(sorted(left_out)))
+        names = ", ".join(sorted(left_out))
+        print("left out, not installed or not for this device:", names)
     if (bandwidth := results["copy_bytes_per_second"]) is None:
         return
     print(GPU_REMARKS.format(terabytes=bandwidth / 1e12, at_once=STEPS_AT_ONCE))

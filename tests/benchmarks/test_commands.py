@@ -40,7 +40,8 @@ def test_step_time(tmp_path):
     done = python("-m", "benchmarks", "step-time", "--smoke", "--json", str(path))
     assert done.returncode == 0, done.stderr
     assert "optax.adam" in done.stdout and "aida" in done.stdout
-    assert json.loads(path.read_text())
+    found = json.loads(path.read_text())["optimizers"]
+    assert "aida" in found and "aida-zero" not in found
 
 
 def lines_of_make(target):
@@ -70,7 +71,7 @@ def test_step_time_as_on_a_gpu(tmp_path, monkeypatch, capsys):
         arguments = words[words.index("benchmarks") + 1 :]
         path = tmp_path / arguments[arguments.index("--json") + 1].split("/")[-1]
         arguments[arguments.index("--json") + 1] = str(path)
-        small = "adabelief,ladabelief"
+        small = "adabelief,aida,aida-zero"
         chosen = [] if "--optimizers" in arguments else ["--optimizers", small]
         main([*arguments, *chosen, "--smoke"])
         out = capsys.readouterr().out
@@ -79,7 +80,10 @@ def test_step_time_as_on_a_gpu(tmp_path, monkeypatch, capsys):
         found = json.loads(path.read_text())
         assert found["copy_bytes_per_second"] > 0
         names |= set(found["optimizers"])
-    assert {"optax.adam", "optax.adabelief", "adabelief", "aida-loop"} <= names
+        pair = "aida-zero / aida"
+        assert (pair in found["pairs"]) == ("aida-zero" in found["optimizers"])
+    wanted = {"optax.adam", "optax.adabelief", "adabelief", "aida-loop", "aida-zero"}
+    assert wanted <= names
 
 
 @pytest.mark.slow

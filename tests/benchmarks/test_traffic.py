@@ -113,6 +113,7 @@ def test_least_bytes_of_what_is_timed():
         # A sum over the layer comes before the step: g and m are read twice.
         "aida": 36,
         "aida-k8": 36,
+        "aida-zero": 36,
         "aida-loop": 36,
         # One stepsize a layer leaves g, m in and m out, then m, p in and p out.
         "ladabelief": 24,
@@ -123,6 +124,15 @@ def test_least_bytes_of_what_is_timed():
         "aida-bf16-all": 18,
         "ladabelief-bf16-all": 12,
     }
+
+
+@pytest.mark.parametrize(("name", "barrier"), [("aida", True), ("aida-zero", False)])
+def test_what_aida_waits_by_on_a_gpu(name, barrier):
+    tx, p = TIMED[name].tx, jnp.ones((256, 256))
+    arguments = p, jax.eval_shape(tx.init, p), p
+    traced = jax.jit(tx.update).trace(*arguments)
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert ("optimization_barrier" in text) == barrier
 
 
 @pytest.mark.parametrize(
