@@ -44,7 +44,7 @@ class Fashion2c2d(Classifier):
     """Cross entropy, without weight decay."""
 
     name, title, model = "fmnist_2c2d", "Fashion-MNIST, 2c2d", Model
-    batch_size, epochs = 128, 100
+    batch_size, epochs, target = 128, 100, 0.89
 
     def load(self) -> Splits:
         """Returns 50,000 images to train, 10,000 to validate and 10,000 to test."""
