@@ -96,8 +96,8 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     return (
         f"{hessian}{first.epochs} epochs of {problem.epochs}, batches of "
         f"{problem.batch_size}; {len(rates)} learning rates from {min(rates):g} to "
-        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, {len(first.seeds)} "
-        f"seeds. Target: {target}. {machines}."
+        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, "
+        f"{plural(len(first.seeds), 'seed')}. Target: {target}. {machines}."
     )
 
 
@@ -150,15 +150,15 @@ def near(best: np.ndarray, values: np.ndarray) -> bool:
 
 
 def shown(problem: Problem, values: np.ndarray) -> str:
-    """Returns mean and standard deviation, accuracies in percent."""
+    """Returns mean and, of several, standard deviation, accuracies in percent."""
     if not np.isfinite(values).any():
         return "–"
     scale = 100 if problem.larger_is_better else 1
     fine = scale * values[np.isfinite(values)]
     lost = len(values) - len(fine)
     failed = f" ({lost} not finite)" if lost else ""
-    spread = fine.std(ddof=1) if len(fine) > 1 else 0.0
-    return f"{fine.mean():.2f} ± {spread:.2f}{failed}"
+    spread = f" ± {fine.std(ddof=1):.2f}" if len(fine) > 1 else ""
+    return f"{fine.mean():.2f}{spread}{failed}"
 
 
 def reached(problem: Problem, one: Tuned) -> str:
@@ -214,9 +214,10 @@ def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
     if problem.target is not None:
         left.axhline(problem.target, color="gray", linestyle=":")
     limit(left, right, problem, found)
+    dotted = "" if problem.target is None else " (dotted: the target)"
     figure.suptitle(
-        f"{problem.title}: median and quartiles of the seeds at the best learning rate "
-        "(dotted: the target), and what every rate ends with"
+        f"{problem.title}: median and quartiles of the seeds at the best learning rate"
+        f"{dotted}, and what every rate ends with"
     )
     handles = left.get_legend_handles_labels()
     figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False)

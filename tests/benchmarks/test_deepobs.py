@@ -750,6 +750,19 @@ def test_the_comparison_tunes_resumes_and_reports(tmp_path, capsys):
     assert (tmp_path / "figures" / "deepobs" / "quadratic_deep.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([33.5], "33.50"),  # one seed has no spread
+        ([33.0, 34.0], "33.50 ± 0.71"),
+        ([33.0, 34.0, np.nan], "33.50 ± 0.71 (1 not finite)"),
+        ([np.nan, np.nan], "–"),
+    ],
+)
+def test_the_page_shows_a_spread_only_of_several_seeds(values, text):
+    assert report.shown(problems.PROBLEMS["mnist_vae"](), np.array(values)) == text
+
+
 def test_the_kept_results_make_the_kept_page(tmp_path):
     report.write(runs.RESULTS, tmp_path)
     kept = (report.OUT / "DEEPOBS.md").read_text()
