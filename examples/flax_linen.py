@@ -46,8 +46,6 @@ def make_optimizer() -> optax.MultiSteps:
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = adabelief(
         rate,
-        eps=1e-8,
-        eps_root=1e-8,
         weight_decay=1e-2,  # of neither biases nor norms
         weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
     )

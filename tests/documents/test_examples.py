@@ -73,9 +73,11 @@ def test_example(name, kernel, tmp_path):
         assert f"\nstep {step}: loss {loss:.3f}\n" in output
     assert set(whole["loss"]) == {20, 40, 60, 80, 100}
     assert whole["loss"][100] < 0.5 * whole["loss"][20]
+    # √((1−b2)/eps_root), with the defaults of adabelief and of aida
+    ceiling = 3.2e6 if name == "flax_linen" else 320
     for statistic in ("mean", "std", "min", "max"):
         tag = f"stepsize/{kernel}/{statistic}"
-        assert all(0 < x < 400 for x in whole[tag].values())
+        assert all(0 < x < ceiling for x in whole[tag].values())
     assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
 
     assert "resumed" not in trained(name, tmp_path / "parts", 50)
