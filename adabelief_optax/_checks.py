@@ -53,9 +53,9 @@ def _check_number(
     # even of one whose value is known.
     if not ok(float(value)):
         refuse(name, allowed, value)
-    # A Python float is rounded before it meets an array: 1 − 1e-8 is 1 in float32.
+    # What is no array of JAX is rounded before it meets one: 1 − 1e-8 is 1 in float32.
     rounded = jnp.result_type(float).type(value)
-    if isinstance(value, float) and not ok(rounded):
+    if not isinstance(value, jax.Array) and not ok(rounded):
         raise ValueError(
             f"{name} must be {allowed}, got {value!r}, which is {rounded} in "
             f"{rounded.dtype}"

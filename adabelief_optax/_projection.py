@@ -60,8 +60,11 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
     # ξ = 0 is for vectors that are not zero. Those that are get 0, not 0/0.
+    # In the dtype of the sums, since in float16 even the smallest of theirs is 0.
     tiny = float(jnp.finfo(dtype).tiny)
-    return max(xi, tiny) if isinstance(xi, float | int) else jnp.maximum(xi, tiny)
+    if isinstance(xi, float | int):
+        return max(float(xi), tiny)
+    return jnp.maximum(jnp.asarray(xi, dtype), tiny)
 
 
 @jax.jit  # to be traced once, not for every round of every layer

@@ -85,7 +85,8 @@ def layer_sums_together(
 
 
 def _products(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    inner = g * m if jnp.isrealobj(g) else (g * m.conj()).real
+    both_real = jnp.isrealobj(g) and jnp.isrealobj(m)
+    inner = g * m if both_real else (g * m.conj()).real
     return abs_sq(g), abs_sq(m), inner
 
 

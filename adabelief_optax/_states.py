@@ -105,8 +105,9 @@ def layers_of_state(state: Any, gradients: Any, settings: Settings) -> list[Laye
     shapes = [jnp.shape(g) for g in leaves]
     reduced = list(map(settings.reduction.shape, shapes, layers))
     dtypes = [jnp.result_type(g) for g in leaves]
-    mu_dtypes = [_possible(mu_dtype_of, d, settings.mu_dtype) for d in dtypes]
-    nu_dtypes = [_possible(nu_dtype_of, d, settings.nu_dtype) for d in dtypes]
+    widest = jnp.result_type(float)
+    mu_dtypes = [_possible(mu_dtype_of, d, settings.mu_dtype, widest) for d in dtypes]
+    nu_dtypes = [_possible(nu_dtype_of, d, settings.nu_dtype, widest) for d in dtypes]
     check_moments("mu", state.mu, gradients, shapes, mu_dtypes)
     check_moments("nu", state.nu, gradients, reduced, nu_dtypes)
     if settings.amsgrad:
@@ -115,12 +116,16 @@ def layers_of_state(state: Any, gradients: Any, settings: Settings) -> list[Laye
 
 
 @functools.cache
-def _possible(dtype_of: Callable[..., Any], dtype: Any, asked: Any) -> frozenset[Any]:
+def _possible(
+    dtype_of: Callable[..., Any], dtype: Any, asked: Any, widest: Any
+) -> frozenset[Any]:
     """Returns the dtypes that a moment can have, for a gradient of a dtype.
 
     The state does not say what the parameters were, of which the gradients may be in
     another dtype. Where no dtype is asked for, Optax takes that of the parameter.
+    `widest`, which tells whether JAX has 64 bits now, is there for the cache.
     """
+    del widest
     parameters = (jnp.bfloat16, jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
     own = frozenset(dtype_of(jnp.dtype(d), asked) for d in parameters)
     return own | {dtype} if asked is None else own

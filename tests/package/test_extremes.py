@@ -111,9 +111,11 @@ def test_rectification_over_long_runs(b2, traced):
 @pytest.mark.parametrize("name", ["b1", "b2"])
 def test_a_float_that_rounds_to_1(name):
     for value in (1 - 1e-8, 1 - 1e-12):
-        with pytest.raises(ValueError, match=rf"{name} must be.*is 1.0 in float32"):
-            ao.adabelief(1e-3, **{name: value})
+        for number in (value, np.float64(value), np.array(value)):
+            with pytest.raises(ValueError, match=rf"{name} must be.*is 1.0 in float32"):
+                ao.adabelief(1e-3, **{name: number})
     ao.adabelief(1e-3, **{name: 1 - 1e-7})
+    ao.adabelief(1e-3, **{name: np.array(1 - 1e-7)})
 
 
 def test_a_float_that_is_below_1_in_float64(x64):
@@ -162,6 +164,34 @@ def test_a_float16_average_keeps_small_gradients():
 def test_messages_of_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         ao.aida(1e-3, **arguments)
+
+
+@pytest.mark.parametrize("k", [2, 9])
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float16])
+def test_a_xi_of_few_bits_divides_no_zero_by_zero(dtype, k):
+    # In float16 1e-20 is 0, and so was the least that stood for it.
+    tx, zeros = ao.aida(0.1, k=k, xi=dtype(1e-20)), jnp.zeros(3)
+    updates, state = tx.update(zeros, tx.init(zeros))
+    assert not updates.any() and np.isfinite(optax.tree.get(state, "nu")).all()
+
+
+def test_a_xi_that_is_injected_beside_float16_parameters():
+    marks = optax.inject_hyperparams(ao.layerwise_projection)(xi=1e-20)
+    tx = optax.chain(marks, ao.scale_by_belief(eps=0.0, eps_root=1e-8))
+    zeros = jnp.zeros(3, jnp.float16)
+    updates, state = tx.update(zeros, tx.init(zeros), zeros)
+    assert not updates.any() and np.isfinite(state[1].nu).all()
+
+
+@pytest.mark.parametrize("k", [2, 9])
+@pytest.mark.parametrize("number", [np.float64, np.array, jnp.asarray])
+def test_a_wider_xi_than_the_parameters(number, k, x64):
+    g = jnp.array([1.0, -2.0, 0.5], jnp.float32)
+    xi, plain = ao.aida(0.1, k=k, xi=number(0.1)), ao.aida(0.1, k=k, xi=0.1)
+    updates, _ = xi.update(g, xi.init(g))
+    wanted, _ = plain.update(g, plain.init(g))
+    assert updates.dtype == jnp.float32
+    np.testing.assert_allclose(updates, wanted, rtol=1e-6)
 
 
 @pytest.mark.parametrize("k", [np.uint32(9), np.uint32(2), np.int8(3), jnp.uint32(9)])

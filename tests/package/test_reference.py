@@ -138,3 +138,21 @@ def test_rectification_in_float32(b2):
         expected = 1.0 if r is None else r * np.sqrt((1 - b2**t) / s)
         # What is left is the rounding of 1 − b2 itself.
         np.testing.assert_allclose(u, expected, rtol=2e-7 / (1 - b2) + 1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 9])
+def test_a_real_gradient_of_a_complex_parameter(k):
+    # Of ⟨g,m⟩ the real part counts, whichever of the two is complex.
+    rng = np.random.default_rng(k)
+    start = rng.normal(size=7) + 1j * rng.normal(size=7)
+    grads = [rng.normal(size=7) + 1j * rng.normal(size=7) for _ in range(6)]
+    with float64():
+        tx, p = ao.aida(0.1, k=k), jnp.asarray(start)
+        state = tx.init(p)
+        for i, g in enumerate(grads):
+            given = jnp.asarray(g if i < 3 else g.real)
+            updates, state = tx.update(given, state, p)
+            p = optax.apply_updates(p, updates)
+        grads[3:] = [g.real for g in grads[3:]]
+        updates, *_ = reference.trajectory(grads, start, learning_rate=0.1, k=k)
+        assert_close(p, start + np.sum(updates, 0), 1e-9)

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.helpers import assert_close, gradient, params_like, train
+from tests.helpers import assert_close, float64, gradient, params_like, train
 from tests.package.methods import FAMILY
 
 every_family = pytest.mark.parametrize("factory", FAMILY.values(), ids=FAMILY)
@@ -113,6 +113,21 @@ def test_other_parameters_than_the_gradients():
     g = {"w": jnp.ones(2), "activation": None}
     updates, _ = tx.update(g, tx.init(g), {"w": jnp.ones(2), "activation": jax.nn.relu})
     assert updates["w"].dtype == jnp.float32
+
+
+@every_family
+def test_what_a_state_may_be_follows_the_width_of_jax(factory):
+    # It was remembered from before.
+    tx, p = factory(1e-3, mu_dtype="float64"), jnp.ones((2, 2), jnp.float32)
+
+    def dtype_of_mu():
+        _, state = tx.update(p, tx.init(p), p)
+        return optax.tree.get(state, "mu").dtype
+
+    assert dtype_of_mu() == jnp.float32
+    with float64():
+        assert dtype_of_mu() == jnp.float64
+    assert dtype_of_mu() == jnp.float32
 
 
 @pytest.mark.slow
