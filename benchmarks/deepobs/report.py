@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks import looks
 from benchmarks.deepobs.compare import best, means_by_rate
@@ -30,8 +31,8 @@ again with new seeds, whose mean ± standard deviation on test data is shown. "E
 how many the median seed takes to the target on test data, and how many of the seeds
 reach it where not all do. "Good rates": of how many learning rates the last validation
 value is nearer to the best of all optimizers than a tenth of the progress of that one.
-Bold is the best, and what differs from it, seed by seed, by less than two standard
-errors.
+Bold is the best of several seeds, and what differs from it, seed by seed, by less than
+two standard errors.
 
 """
 
@@ -94,7 +95,7 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     target = "none is set" if problem.target is None else f"{sign} {problem.target:g}"
     hessian = "" if problem.hessian is None else f"Hessian {problem.hessian}, "
     return (
-        f"{hessian}{first.epochs} epochs of {problem.epochs}, batches of "
+        f"{hessian}{plural(first.epochs, 'epoch')} of {problem.epochs}, batches of "
         f"{problem.batch_size}; {len(rates)} learning rates from {min(rates):g} to "
         f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, "
         f"{plural(len(first.seeds), 'seed')}. Target: {target}. {machines}."
@@ -116,7 +117,7 @@ def rows(problem: Problem, found: list[Tuned]) -> list[list[str]]:
     for one in found:
         values = ends[one.name]
         words = f"{shown(problem, values)}"
-        if near(ends[top], values):
+        if len(values) > 1 and near(ends[top], values):
             words = f"**{words}**"
         rate = one.seeds[0]["rate"]
         edge = " (edge)" if rate in ends_of(one) else ""
@@ -210,7 +211,9 @@ def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
         right.plot(list(means), list(means.values()), marker="o", markersize=3, **look)
     looks.finish(left, "epoch", f"test {problem.metric}")
     looks.finish(right, "learning rate", f"last validation {problem.metric}")
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set(xscale="log")
+    right.xaxis.set_minor_formatter(NullFormatter())
     if problem.target is not None:
         left.axhline(problem.target, color="gray", linestyle=":")
     limit(left, right, problem, found)
