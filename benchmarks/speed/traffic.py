@@ -38,7 +38,8 @@ moves, least: bytes a parameter in the device's memory, what is on the chip left
     must be known before the step, need g and m once more.
 passes: kernels over the array; small: all others, of a few numbers a layer.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
-others have k=2. aida-loop is Aida as published, K rounds of projections. -bf16:
+others have k=2. aida-loop is Aida as published, K rounds of projections; aida-zero is
+held in order on a GPU by a zero and not by a barrier. -bf16:
 parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of
 them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last;
 -stack-n: the array is a stack of 16 layers, which its axis n counts."""
