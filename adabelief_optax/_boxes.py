@@ -71,3 +71,23 @@ def _of_axes(sharding: Any, axes: Positions) -> Any:
     # What they do not name at the end is None.
     names = [sharding[i] if i < len(sharding) else None for i in axes]
     return kind(*names) if isinstance(sharding, PartitionSpec) else kind(names)
+
+
+def without_boxes(tree: Any) -> Any:
+    """Returns the tree with the arrays that Flax's variables and boxes hold."""
+    return jax.tree.map(
+        lambda x: children(x)[0][0][1] if _is_box(x) else x, tree, is_leaf=_is_box
+    )
+
+
+def children(node: Any) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
+    """Returns (path, child) of each child, and the structure of the node alone."""
+    return jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
+
+
+def _is_box(x: Any) -> bool:
+    # By its look, so that Flax need not be there: a class of Flax, whose only child
+    # is the attribute value.
+    if not any(c.__module__.startswith("flax.") for c in type(x).__mro__):
+        return False
+    return [p for p, _ in children(x)[0]] == [(jax.tree_util.GetAttrKey("value"),)]

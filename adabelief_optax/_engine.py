@@ -11,149 +11,208 @@ For each layer (one parameter array) with gradient g at step t:
 A step is long where the gradient was as predicted and short where it was not.
 Where a and b come from is chosen for each leaf by the marks of `_marks.py`; S is the
 identity or the mean over the layer. `eps_root` accumulates in s, as in the authors'
-code, so that the stepsize 1/√d̂ never exceeds √((1−b2)/eps_root). It does get there:
-for a constant gradient e and s vanish, and the step grows to that ceiling.
+code, so that in float32 the stepsize 1/√d̂ never exceeds √((1−b2)/eps_root). It does
+get there: for a constant gradient e and s vanish, and the step grows to that ceiling.
 
 All is computed in float32, or in more where gradient or moments are wider.
 Departures from `adabelief-pytorch` 0.2.1: a rectified step uses the AMSGrad
 maximum (theirs ignores it), and ρₜ is computed without cancellation.
 """
 
-from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import check_params, is_traced
+from adabelief_optax._checks import check_params, check_prediction
+from adabelief_optax._layers import (
+    Layers,
+    layers_of,
+    mean,
+    spread,
+    sums_of_zeros,
+)
 from adabelief_optax._marks import unmark
 from adabelief_optax._moments import (
     abs_sq,
-    denominators,
+    bias,
+    correct,
     ema,
-    is_wide,
     mu_dtype_of,
     nu_dtype_of,
-    numerators,
+    real_dtype,
     second_moment,
-    store_updates,
     widen,
     zeros_like,
 )
-from adabelief_optax._rectify import rectified
-from adabelief_optax._reduction import Layers, identity, layers_of, spread
-from adabelief_optax._residual import (
-    Rule,
-    layer_sums_apart,
-    layer_sums_together,
-    residual,
-    scales,
-)
+from adabelief_optax._rectify import rectification, rectified
+from adabelief_optax._residual import Rule, inner_products, residual
 from adabelief_optax._rounding import round_moments
-from adabelief_optax._settings import Settings
 from adabelief_optax._states import (
     BeliefState,
+    ScaleByBeliefAmsgradState,
     after_step,
-    layers_of_state,
-    new_state,
+    check_moments,
+    check_state,
+    leaves_that_move,
+    placed_like,
+    store_updates,
     tree_of_layers,
 )
-from adabelief_optax._together import totals_together
-from adabelief_optax._xla import again_after, is_large, leaf_by_leaf
-
-Arrays = list[jax.Array]
+from adabelief_optax._xla import Steps, Sums, run
 
 
-def init_fn(settings: Settings, params: optax.Params) -> BeliefState:
-    """Returns the state before the first step: zeros."""
-    check_params(params)
-    layers = layers_of(params, settings.stacked_axes)
+class Leaf(NamedTuple):
+    """One leaf before a step: g, and m, s and d as they are kept."""
 
-    def mu(p: Any) -> jax.Array:
-        return zeros_like(p, mu_dtype_of(jnp.result_type(p), settings.mu_dtype))
-
-    def nu(p: Any, m: jax.Array, of_leaf: Layers) -> jax.Array:
-        dtype = nu_dtype_of(jnp.result_type(p), settings.nu_dtype)
-        if is_traced(m) and m.dtype == dtype:
-            return settings.reduction.zeros(m, of_leaf)
-        return settings.reduction.zeros(zeros_like(p, dtype), of_leaf)
-
-    tree_of_mu = jax.tree.map(mu, params)
-
-    def tree_of_nu() -> optax.Updates:
-        leaves = map(jax.tree.leaves, (params, tree_of_mu))
-        return tree_of_layers(params, list(map(nu, *leaves, layers)), layers)
-
-    nu_max = tree_of_nu() if settings.amsgrad else None
-    count = jnp.zeros([], jnp.int32)
-    return new_state(count, tree_of_mu, tree_of_nu(), nu_max)
+    g: jax.Array
+    m: jax.Array
+    s: jax.Array
+    d: jax.Array
+    rule: Rule
+    layers: Layers
 
 
-def new_moments(
-    settings: Settings,
-    t: jax.Array,
-    together: bool,
-    g: Arrays,
-    mu: Arrays,
-    nu: Arrays,
-    rules: list[Rule],
-    layers: list[Layers],
-) -> tuple[Arrays, Arrays]:
-    """Returns the new m and s of some leaves, with no more digits than are kept."""
-    average = partial(ema, settings.b1)
-    again = partial(again_after, average, together)
-    m = list(map(average, g, mu))
-    sums = (layer_sums_together if together else layer_sums_apart)(rules, g, m)
-    m = list(map(again, m, sums, [rule.layers for rule in rules], g, mu))
-    e = map(residual, g, m, scales(rules, sums), rules)
-    squares = list(map(abs_sq, e))
-    totals: list[Any] = [None] * len(squares)
-    if together and settings.reduction.S is not identity:
-        totals = totals_together(squares, layers)
-    square = map(settings.reduction.S, squares, layers, totals)
-    s = list(map(partial(second_moment, settings.b2, settings.eps_root), square, nu))
-    if together and not (is_large(m[0]) and is_wide(mu[0])):
-        # A kernel that sums over several leaves writes the average of none, and one
-        # that is rounded would be kept in 32 bits.
-        means = [
-            x[None] if x.ndim < of_m.ndim else None
-            for x, of_m in zip(s, m, strict=True)
+class Stepped(NamedTuple):
+    """The leaf after it: the update u, and the new m, s and d."""
+
+    u: jax.Array
+    m: jax.Array
+    s: jax.Array
+    d: jax.Array
+
+
+class Now(NamedTuple):
+    """What leaves share at step t: 1−b1ᵗ, 1−b1ᵗ⁺¹, 1−b2ᵗ, and RAdam's rₜ."""
+
+    t: jax.Array
+    c1: jax.Array
+    c1_next: jax.Array
+    c2: jax.Array
+    r: tuple[jax.Array, jax.Array] | None
+
+
+class Belief(NamedTuple):
+    """The arguments of `scale_by_layerwise_belief`, and the equation.
+
+    `processing` is None where each entry has a stepsize of its own.
+    """
+
+    b1: Any
+    b2: Any
+    eps: Any
+    eps_root: Any
+    processing: Any
+    stacked_axes: Any
+    axis_name: Any
+    momentum: bool
+    nesterov: bool
+    amsgrad: bool
+    rectify: bool
+    degenerate_to_sgd: bool
+    mu_dtype: Any
+    nu_dtype: Any
+
+    def step(self, now: Now, leaf: Leaf) -> Steps:
+        """Steps one leaf. It yields what must be summed, and is given sums and m."""
+        g, layers, rule = leaf.g, leaf.layers, leaf.rule
+        m = self.predict(leaf)
+        a, b = rule.weights
+        if rule.projects:
+            (a, b), m = yield Sums(inner_products(g, m), rule.layers, m, rule.rounds)
+        square = abs_sq(residual(g, m, a, b, rule.layers))
+        if self.processing == "pre":
+            (total,), m = yield Sums((square,), layers, m)
+            square = mean(total, square, layers)
+        s = second_moment(self.b2, self.eps_root, square, leaf.s)
+        m, s = round_moments(now.t, g, m, s, leaf.m, leaf.s)
+        d = jnp.maximum(s, leaf.d) if self.amsgrad else s
+        m_hat = self.numerator(now, g, widen(m))
+        v = jnp.sqrt(correct(widen(d), now.c2)) + self.eps
+        if self.processing == "post":
+            (total,), _ = yield Sums((1 / v,), layers, m)
+            v = spread(1 / mean(total, v, layers), v, layers)
+        u = m_hat / spread(v, m_hat, layers)
+        if now.r is not None:
+            u = rectified(u, m_hat, *now.r, self.degenerate_to_sgd)
+        return Stepped(u, m, s, d)
+
+    def predict(self, leaf: Leaf) -> jax.Array:
+        """Returns m, the average of the gradient."""
+        return ema(self.b1, leaf.g, leaf.m)
+
+    def numerator(self, now: Now, g: jax.Array, m: jax.Array) -> jax.Array:
+        """Returns m̂, with Nesterov's look-ahead, or g without momentum."""
+        if not self.momentum:
+            return g
+        if self.nesterov:
+            return ema(self.b1, correct(g, now.c1), correct(m, now.c1_next))
+        return correct(m, now.c1)
+
+    def now(self, t: jax.Array, dtype: Any) -> Now:
+        """Returns what all leaves of a dtype share at step t."""
+        next_t = jnp.asarray(optax.safe_increment(t))
+        c1, c1_next = (bias(self.b1, count, dtype) for count in (t, next_t))
+        c2 = bias(self.b2, t, dtype)
+        if not self.rectify:
+            return Now(t, c1, c1_next, c2, None)
+        # The authors leave d uncorrected in a rectified step: it is in r.
+        return Now(t, c1, c1_next, jnp.ones_like(c2), rectification(self.b2, t, c2))
+
+    def update(
+        self,
+        updates: optax.Updates,
+        state: Any,
+        params: optax.Params | None = None,
+        **extra_args: Any,
+    ) -> tuple[optax.Updates, BeliefState]:
+        """Returns the updates of one step, and the state after it."""
+        del extra_args
+        gradients, rules = unmark(updates)
+        for rule in rules:
+            check_prediction(self.b1, *rule.weights)
+        check_state(state, self.amsgrad)
+        live = leaves_that_move(gradients, state.mu)
+        layers = layers_of(gradients, self.stacked_axes, self.axis_name)
+        check_moments(state, gradients, live, layers, self)
+        moments = state.mu, state.nu, state.nu_max if self.amsgrad else state.nu
+        kept = (
+            [x for x, moves in zip(jax.tree.leaves(tree), live, strict=True) if moves]
+            for tree in moments
+        )
+        g = map(widen, jax.tree.leaves(gradients))
+        leaves = [
+            Leaf(placed_like(leaf[0], leaf[1]), *leaf[1:])
+            for leaf in zip(g, *kept, rules, layers, strict=True)
         ]
-        m = list(map(again, m, means, layers, g, mu))
-    pairs = list(map(partial(round_moments, t, average), g, mu, nu, m, s))
-    return [m for m, _ in pairs], [s for _, s in pairs]
+        t = jnp.asarray(optax.safe_increment(state.count))
+        now = {d: self.now(t, d) for d in {real_dtype(widen(x.m)) for x in leaves}}
+        stepped = run(
+            lambda leaf: self.step(now[real_dtype(widen(leaf.m))], leaf),
+            self.predict,
+            leaves,
+        )
+        after = after_step(state, t, live, stepped)
+        return store_updates([x.u for x in stepped], gradients, params), after
 
+    def init(self, params: optax.Params) -> BeliefState:
+        """Returns the state before the first step: zeros."""
+        check_params(params)
+        layers = layers_of(params, self.stacked_axes, self.axis_name)
 
-def update_fn(
-    settings: Settings,
-    updates: optax.Updates,
-    state: Any,
-    params: optax.Params | None = None,
-    **extra_args: Any,
-) -> tuple[optax.Updates, BeliefState]:
-    """Returns the updates of one step, and the state after it."""
-    del extra_args
-    gradients, rules = unmark(updates)
-    layers = layers_of_state(state, gradients, settings)
-    t = jnp.asarray(optax.safe_increment(state.count))
-    g = list(map(widen, jax.tree.leaves(gradients)))
-    mu, nu = jax.tree.leaves(state.mu), jax.tree.leaves(state.nu)
+        def zeros(dtype_of: Any, asked: Any) -> Any:
+            return jax.tree.map(
+                lambda p: zeros_like(p, dtype_of(jnp.result_type(p), asked)), params
+            )
 
-    some = partial(new_moments, settings, t)
-    sums = settings.reduction.S is not identity or any(x.projects for x in rules)
-    m, s = leaf_by_leaf(some, sums, g, mu, nu, rules, layers)
-    d = s
-    if settings.amsgrad:
-        d = list(map(jnp.maximum, s, jax.tree.leaves(state.nu_max)))
-    m_hat = numerators(settings, list(map(widen, m)), g, t)
-    roots = denominators(settings, list(map(widen, d)), t)
-    v = map(settings.reduction.P, roots, layers)
-    u = [
-        x / spread(y, x, of_leaf)
-        for x, y, of_leaf in zip(m_hat, v, layers, strict=True)
-    ]
-    if settings.rectify:
-        u = rectified(u, m_hat, settings.b2, t, settings.degenerate_to_sgd)
-    after = after_step(state, t, m, s, d)
-    return store_updates(u, gradients, params), after
+        def nu() -> optax.Updates:
+            leaves = jax.tree.leaves(zeros(nu_dtype_of, self.nu_dtype))
+            if self.processing == "pre":
+                leaves = list(map(sums_of_zeros, leaves, layers))
+            return tree_of_layers(params, leaves, layers)
+
+        count, mu = jnp.zeros([], jnp.int32), zeros(mu_dtype_of, self.mu_dtype)
+        if self.amsgrad:
+            return ScaleByBeliefAmsgradState(count, mu, nu(), nu())
+        return optax.ScaleByBeliefState(count, mu, nu())

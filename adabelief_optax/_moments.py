@@ -1,26 +1,38 @@
 """m and s: the moving averages, their bias correction and the dtypes that hold them."""
 
-import functools
+import math
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 
 from adabelief_optax._checks import is_traced
-from adabelief_optax._settings import Settings
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """Returns the dtype in which all is computed: float32 for fewer bits than 32."""
+    # Not by promotion, which JAX refuses where it was told to be strict.
+    return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype(jnp.float32)
 
 
 def widen(x: Any) -> jax.Array:
-    """Returns a gradient or moment in at least float32, in which all is computed."""
-    if isinstance(x, jax.Array) and is_wide(x):
+    """Returns a gradient or moment in the dtype in which all is computed."""
+    dtype = jnp.result_type(x)
+    if isinstance(x, jax.Array) and wide_dtype(dtype) == dtype:
         return x
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+    return jnp.asarray(x, wide_dtype(dtype))
 
 
 def is_wide(x: jax.Array) -> bool:
     """Returns whether an array has at least the 32 bits in which all is computed."""
     return jnp.finfo(x.dtype).bits >= 32
+
+
+def real_dtype(x: jax.Array) -> Any:
+    """Returns the dtype of an array's real part."""
+    return jnp.finfo(x.dtype).dtype
 
 
 def mu_dtype_of(dtype: Any, mu_dtype: Any) -> Any:
@@ -30,10 +42,11 @@ def mu_dtype_of(dtype: Any, mu_dtype: Any) -> Any:
     average whatever is asked for.
     """
     if mu_dtype is None:
-        return jnp.promote_types(dtype, jnp.float32)
+        return wide_dtype(dtype)
     asked = jax.dtypes.canonicalize_dtype(mu_dtype)
     if jnp.issubdtype(dtype, jnp.complexfloating):
-        return jnp.promote_types(asked, jnp.complex64)
+        bits = jnp.finfo(asked).bits
+        return jnp.dtype(jnp.complex128 if bits == 64 else jnp.complex64)
     return asked
 
 
@@ -70,17 +83,6 @@ def store(x: jax.Array, like: Any) -> jax.Array:
     return x.astype(dtype)
 
 
-def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
-    """Returns the updates in the dtypes of the parameters.
-
-    Without parameters, or with others than those of the gradients (such as a whole
-    Equinox model), they have the dtypes of the gradients.
-    """
-    treedef: Any = jax.tree.structure(gradients)
-    like = params if jax.tree.structure(params) == treedef else gradients
-    return jax.tree.unflatten(treedef, map(store, u, jax.tree.leaves(like)))
-
-
 def ema(b: float | jax.Array, x: jax.Array, average: jax.Array) -> jax.Array:
     """Returns m = b·m + (1−b)·x."""
     return b * widen(average) + (1 - b) * x
@@ -96,45 +98,24 @@ def second_moment(
     return b2 * widen(s) + ((1 - b2) * square + eps_root)
 
 
-def bias(b: float | jax.Array, count: jax.Array) -> jax.Array:
-    """Returns 1 − bᵗ, in at least float32, in which it is not 0 for b near 1."""
-    # An exponent that is a known integer would be compiled into the program, anew
-    # at every step that runs outside jit.
-    b = jnp.asarray(b, jnp.promote_types(jnp.result_type(b), jnp.float32))
-    return 1 - b ** count.astype(b.dtype)
+def bias(b: float | jax.Array, t: jax.Array, dtype: Any) -> jax.Array:
+    """Returns 1 − bᵗ in the given dtype: the sum of the weights of t steps.
 
-
-def numerators(
-    settings: Settings, m: list[jax.Array], g: list[jax.Array], t: jax.Array
-) -> list[jax.Array]:
-    """Returns m̂ of each leaf: with Nesterov's look-ahead, or g without momentum."""
-    if not settings.momentum:
-        return g
-    b1 = settings.b1
-    c1 = bias(b1, t)
-    if not settings.nesterov:
-        return [correct(x, c1) for x in m]
-    c1_next = bias(b1, jnp.asarray(optax.safe_increment(t)))
-    return [
-        ema(b1, correct(x, c1), correct(average, c1_next))
-        for x, average in zip(g, m, strict=True)
-    ]
-
-
-def denominators(
-    settings: Settings, d: list[jax.Array], t: jax.Array
-) -> list[jax.Array]:
-    """Returns √d̂ + eps of each leaf."""
-    if not settings.rectify:
-        c2 = bias(settings.b2, t)
-        d = [correct(x, c2) for x in d]
-    # The authors leave d uncorrected in a rectified step: it is in r.
-    return [jnp.sqrt(x) + settings.eps for x in d]
+    Each digit counts: near 1, `1 - b**t` has lost most of them. In the average the b
+    that multiplies m is rounded to the dtype, and the 1 − b that multiplies g is not,
+    so the weights add up to (1−b)·(1−rᵗ)/(1−r) with r the rounded b.
+    """
+    if isinstance(b, int | float):
+        r = float(np.dtype(dtype).type(b))
+        log, ratio = math.log(r) if r else -math.inf, (1 - b) / (1 - r)
+        return -ratio * jnp.expm1(t.astype(dtype) * log)
+    r = jnp.maximum(jnp.asarray(b, dtype), jnp.finfo(dtype).eps)  # no logarithm of 0
+    return -jnp.expm1(t.astype(dtype) * jnp.log1p(r - 1))
 
 
 def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
     """Returns x / (1 − bᵗ)."""
-    return x / bias.astype(jnp.finfo(x.dtype).dtype)
+    return x / bias
 
 
 def zeros_like(p: Any, dtype: Any) -> jax.Array:
@@ -145,7 +126,7 @@ def zeros_like(p: Any, dtype: Any) -> jax.Array:
     return zeros
 
 
-@functools.partial(jax.jit, static_argnums=1)  # to be traced once a shape
+@partial(jax.jit, static_argnums=1)  # to be traced once a shape
 def _traced_zeros(p: jax.Array, dtype: Any) -> jax.Array:
     # Inside jit zeros would be a constant, which XLA is free to keep whole on every
     # device. What is computed entry by entry from p is sharded as p is.

@@ -10,8 +10,7 @@ import chex
 import optax
 from jax.typing import DTypeLike
 
-from adabelief_optax._checks import AxisName
-from adabelief_optax._reduction import WHOLE_LEAVES
+from adabelief_optax._checks import check_prediction
 from adabelief_optax._transforms import (
     ignore_prediction,
     layerwise_projection,
@@ -27,7 +26,7 @@ def adabelief(
     b2: chex.Numeric = 0.999,
     eps: chex.Numeric = 1e-16,
     eps_root: chex.Numeric = 1e-16,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    weight_decay: optax.ScalarOrSchedule | None = None,
     weight_decay_mask: Mask = None,
     *,
     decay: Decay = "decoupled",
@@ -119,6 +118,7 @@ def adabelief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
+    check_prediction(b1)
     return chain_optimizer(
         (belief,), learning_rate, weight_decay, weight_decay_mask, decay
     )
@@ -128,16 +128,16 @@ def aida(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
-    eps: chex.Numeric = 0.0,
-    eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    eps: chex.Numeric = 1e-16,
+    eps_root: chex.Numeric = 1e-16,
+    weight_decay: optax.ScalarOrSchedule | None = None,
     weight_decay_mask: Mask = None,
     *,
     k: chex.Numeric = 2,
     xi: chex.Numeric = 1e-20,
     decay: Decay = "decoupled",
-    stacked_axes: Any = WHOLE_LEAVES,
-    axis_name: AxisName = None,
+    stacked_axes: Any = None,
+    axis_name: Any = None,
     momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
@@ -227,6 +227,7 @@ def aida(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
+    check_prediction(b1)
     return chain_optimizer(
         (projection, belief), learning_rate, weight_decay, weight_decay_mask, decay
     )
@@ -236,15 +237,15 @@ def ladam(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
-    eps: chex.Numeric = 0.0,
-    eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    eps: chex.Numeric = 1e-16,
+    eps_root: chex.Numeric = 1e-16,
+    weight_decay: optax.ScalarOrSchedule | None = None,
     weight_decay_mask: Mask = None,
     *,
     processing: Literal["pre", "post"] = "pre",
     decay: Decay = "decoupled",
-    stacked_axes: Any = WHOLE_LEAVES,
-    axis_name: AxisName = None,
+    stacked_axes: Any = None,
+    axis_name: Any = None,
     momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
@@ -344,15 +345,15 @@ def ladabelief(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
-    eps: chex.Numeric = 0.0,
-    eps_root: chex.Numeric = 1e-8,
-    weight_decay: optax.ScalarOrSchedule = 0.0,
+    eps: chex.Numeric = 1e-16,
+    eps_root: chex.Numeric = 1e-16,
+    weight_decay: optax.ScalarOrSchedule | None = None,
     weight_decay_mask: Mask = None,
     *,
     processing: Literal["pre", "post"] = "pre",
     decay: Decay = "decoupled",
-    stacked_axes: Any = WHOLE_LEAVES,
-    axis_name: AxisName = None,
+    stacked_axes: Any = None,
+    axis_name: Any = None,
     momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
@@ -439,6 +440,7 @@ def ladabelief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
+    check_prediction(b1)
     return chain_optimizer(
         (belief,), learning_rate, weight_decay, weight_decay_mask, decay
     )

@@ -20,12 +20,13 @@ are cosᴷ∠(g,m). Products are ordered so that nothing overflows or vanishes i
 float32 before the quotient is formed: ξ² alone would be 0 there.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-# Up to here a static k is unrolled, which compiles and runs fastest.
+# Up to here a known k is unrolled, which compiles and runs fastest.
 _UNROLLED_ROUNDS = 8
 
 
@@ -39,11 +40,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
     """
     # A layer whose sums overflow is not projected in this step, so that a spike among
     # the gradients passes: its quotients would be NaN, and s too from then on. Where
-    # A = B = C, far above ξ, both scales are 1. For one layer fewer instructions set
-    # them to 1 in the end; for several each user of a scale would repeat these.
-    finite, several = jnp.isfinite(sums[:1] + sums[1:2]), sums.ndim > 1
-    if several:
-        sums = jnp.where(finite, sums, 1e18)
+    # A = B = C, far above ξ, both scales are 1.
+    sums = jnp.where(jnp.isfinite(sums[:1] + sums[1:2]), sums, 1e18)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales: jax.Array | None = None
     for k, xi in rounds:
@@ -52,10 +50,10 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
             for _ in range(k):
                 scales = _one_round(xi, squares, inner, scales)
         else:
-            start = jnp.ones_like(squares) if scales is None else scales
-            scales = _looped_rounds(jnp.asarray(k, int), xi, *sums, *start)
+            scales = jnp.ones_like(squares) if scales is None else scales
+            scales = _looped_rounds(k, xi, squares, inner, scales)
     assert scales is not None
-    return scales if several else jnp.where(finite, scales, 1)
+    return scales
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
@@ -91,42 +89,52 @@ def _ratio_jvp(primals: Any, tangents: Any) -> Any:
     return ratio, (dx - ratio * dy) / y
 
 
-def _rounds(
-    k: jax.Array,
-    xi: Any,
-    A: jax.Array,
-    B: jax.Array,
-    C: jax.Array,
-    a: jax.Array,
-    b: jax.Array,
+def _looped_rounds(
+    k: Any, xi: Any, squares: jax.Array, inner: jax.Array, scales: jax.Array
 ) -> jax.Array:
-    squares, inner = jnp.stack([A, B]), jax.lax.broadcast(C, (2,))
-    scales: jax.Array = jax.lax.fori_loop(
-        0, k, lambda _, x: _one_round(xi, squares, inner, x), jnp.stack([a, b])
+    """Returns (a, b) after k more rounds."""
+    if isinstance(k, int):  # JAX can reverse a loop of known length
+        return _known_rounds(k, xi, squares, inner, scales)
+    xi = jnp.broadcast_to(jnp.asarray(xi, squares.dtype), inner[:1].shape)
+    operands = jnp.concatenate([squares, inner[:1], scales, xi])
+    return _traced_rounds(jnp.asarray(k, int), operands)
+
+
+def _rounds(
+    k: Any, xi: Any, squares: jax.Array, inner: jax.Array, scales: jax.Array
+) -> jax.Array:
+    looped: jax.Array = jax.lax.fori_loop(
+        0, k, lambda _, x: _one_round(xi, squares, inner, x), scales
     )
-    return scales
+    return looped
 
 
-# Compiled once, outside jit too, and for every k.
-_looped_rounds = jax.custom_jvp(jax.jit(_rounds))
+# Compiled once, outside jit too.
+_known_rounds = jax.jit(_rounds, static_argnums=0)
 
 
-@_looped_rounds.defjvp
-def _looped_rounds_jvp(primals: Any, tangents: Any) -> Any:
-    # Reverse mode cannot enter a loop of unknown length. The map is elementwise,
-    # so its derivatives by each operand, taken forwards, are all there is.
-    k, *operands = primals
-    operands = [jnp.asarray(x, operands[1].dtype) for x in operands]
-    result = _looped_rounds(k, *operands)
-    derivative = jnp.zeros_like(result)
-    for i, tangent in enumerate(tangents[1:]):
-        direction = [
-            jnp.ones_like(x) if i == j else jnp.zeros_like(x)
-            for j, x in enumerate(operands)
-        ]
-        _, partial = jax.jvp(
-            lambda *x: _rounds(k, *x), tuple(operands), tuple(direction)
-        )
-        tangent = jnp.broadcast_to(tangent, result.shape[1:])
-        derivative += partial * tangent[None]
-    return result, derivative
+@jax.jit
+def _stacked_rounds(k: jax.Array, operands: jax.Array) -> jax.Array:
+    """Returns (a, b) after k more rounds, of A, B, C, a, b and ξ of each layer."""
+    inner = jnp.broadcast_to(operands[2:3], operands[:2].shape)
+    return _rounds(k, operands[5], operands[:2], inner, operands[3:5])
+
+
+_traced_rounds = jax.custom_jvp(_stacked_rounds)
+
+
+@_traced_rounds.defjvp
+def _traced_rounds_jvp(primals: Any, tangents: Any) -> Any:
+    # Reverse mode cannot enter a loop of unknown length. But of each layer it makes two
+    # numbers of six, whose twelve derivatives, taken forwards, are all there is.
+    k, operands = primals
+    each = jnp.eye(6, dtype=operands.dtype)
+    each = each.reshape(6, 6, *(1,) * (operands.ndim - 1))
+    each = jnp.broadcast_to(each, (6, *operands.shape))
+
+    def derivative(direction: jax.Array) -> jax.Array:
+        rounds = partial(_stacked_rounds, k)
+        return jax.jvp(rounds, (operands,), (direction,))[1]
+
+    derivatives = jax.vmap(derivative)(each)
+    return _traced_rounds(k, operands), (derivatives * tangents[1][:, None]).sum(0)

@@ -19,21 +19,25 @@ import math
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._moments import bias
-
 _THRESHOLD = 5.0
 
 
 def rectification(
-    b2: float | jax.Array, count: jax.Array
+    b2: float | jax.Array, count: jax.Array, c2: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns rₜ, and whether ρₜ is large enough for it to be used."""
+    """Returns rₜ√(1−β₂ᵗ), and whether ρₜ is large enough for rₜ to be used.
+
+    Args:
+        b2: β₂.
+        count: t.
+        c2: 1−β₂ᵗ, in whose dtype all is computed.
+    """
     # y = −log β₂, of a known β₂ in double precision: near 1 float32 has few digits
     # of 1 − β₂ left.
     if isinstance(b2, int | float):
-        y = jnp.asarray(-math.log(b2 or 1e-37))  # no β₂ = 0
+        y = jnp.asarray(-math.log(b2 or 1e-37), c2.dtype)  # no β₂ = 0
     else:
-        y = -jnp.log(jnp.maximum(b2, 1e-37))
+        y = -jnp.log(jnp.maximum(b2, 1e-37)).astype(c2.dtype)
     t = count.astype(y.dtype)
     rho_inf = 1 + 2 / jnp.expm1(y)
     # Early the two terms of ρₜ cancel all but a few of float32's digits, and with
@@ -48,7 +52,7 @@ def rectification(
     rho = jnp.where(usable, rho, 6.0)
     rho_inf = jnp.where(usable, rho_inf, 6.0)
     r = (rho - 4) / (rho_inf - 4) * ((rho - 2) / (rho_inf - 2)) * (rho_inf / rho)
-    return jnp.sqrt(r), usable
+    return jnp.sqrt(r) * jnp.sqrt(c2), usable
 
 
 def _q(x: jax.Array) -> jax.Array:
@@ -59,26 +63,7 @@ def _q(x: jax.Array) -> jax.Array:
 
 
 def rectified(
-    u: list[jax.Array],
-    m_hat: list[jax.Array],
-    b2: float | jax.Array,
-    count: jax.Array,
-    degenerate_to_sgd: bool,
-) -> list[jax.Array]:
-    """Returns rₜ√(1−β₂ᵗ)·u where rₜ is usable, else m̂ or, without SGD, 0.
-
-    Args:
-        u: m̂/(√d + eps) of each leaf, with d not corrected for its bias.
-        m_hat: the corrected averages.
-        b2: β₂.
-        count: t.
-        degenerate_to_sgd: what to do where rₜ is not usable.
-    """
-    r, usable = rectification(b2, count)
-    scale = r * jnp.sqrt(bias(b2, count))
-
-    def choose(u: jax.Array, m: jax.Array) -> jax.Array:
-        fallback = m if degenerate_to_sgd else jnp.zeros_like(m)
-        return jnp.where(usable, scale.astype(jnp.finfo(u.dtype).dtype) * u, fallback)
-
-    return list(map(choose, u, m_hat))
+    u: jax.Array, m_hat: jax.Array, r: jax.Array, usable: jax.Array, sgd: bool
+) -> jax.Array:
+    """Returns r·u where r is usable, else m̂ or, without SGD, 0."""
+    return jnp.where(usable, r * u, m_hat if sgd else jnp.zeros_like(m_hat))

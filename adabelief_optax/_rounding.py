@@ -16,7 +16,6 @@ about a fifth of what former ones, still in it, have added; and nothing but the 
 numbers must be in memory at once.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,6 @@ import jax
 import jax.numpy as jnp
 
 from adabelief_optax._moments import is_wide, real, store
-from adabelief_optax._xla import again_after_leaf, one_call
 
 # The factors of the hash lowbias32 of C. Wellons.
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
@@ -32,31 +30,29 @@ _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
 
 def round_moments(
     t: jax.Array,
-    average: Callable[[jax.Array, jax.Array], jax.Array],
     g: jax.Array,
-    mu: jax.Array,
-    nu: jax.Array,
     m: jax.Array,
     s: jax.Array,
+    old_m: jax.Array,
+    old_s: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the new m and s, rounded stochastically if they are kept in 16 bits.
 
     Args:
         t: the count of steps.
-        average: takes g and the old average, returns m.
         g: the gradient.
-        mu: the old average.
-        nu: the old second moment, with as many axes or fewer.
         m: the new average.
-        s: the new second moment.
+        s: the new second moment, with as many axes or fewer.
+        old_m: the old average, in the dtype in which it is kept.
+        old_s: the old second moment, likewise.
     """
     alike = s.ndim == m.ndim
-    if not is_wide(nu):
-        s = _rounded_moment(t, s, nu, m if alike else None)
-    if not is_wide(mu):
-        m = again_after_leaf(average, m, s, g, mu)
-        m = _rounded_moment(t, m, mu, s if alike else g)
-    return m, s
+    new_s = s
+    if not is_wide(old_s):
+        new_s = _rounded_moment(t, s, old_s, m if alike else None)
+    if not is_wide(old_m):
+        m = _rounded_moment(t, m, old_m, new_s if alike else g)
+    return m, new_s
 
 
 @jax.jit  # to be traced once a shape, not for every leaf
@@ -92,7 +88,7 @@ def rounded_update(
     return to_y
 
 
-@one_call
+@partial(jax.jit, inline=True)  # outside jit one call
 def _difference(
     count: jax.Array, seed: jax.Array, u: jax.Array, p: jax.Array
 ) -> jax.Array:

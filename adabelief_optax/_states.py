@@ -1,29 +1,23 @@
-"""The states of the belief transformations, and where they are in a tree.
+"""The states of the belief transformations, and whether one is that of an optimizer.
 
 Without AMSGrad the state is `optax.ScaleByBeliefState` itself, so that code and
 checkpoints made for `optax.adabelief` fit. With AMSGrad it has one more field.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import AxisType
 
 from adabelief_optax._boxes import refill
-from adabelief_optax._checks import (
-    check_fields,
-    check_gradients,
-    check_moments,
-    leaf_name,
-)
+from adabelief_optax._checks import leaf_name
+from adabelief_optax._layers import Layers
 from adabelief_optax._moments import mu_dtype_of, nu_dtype_of, store
-from adabelief_optax._reduction import Layers, layers_of
-from adabelief_optax._settings import Settings
 
 
 class ScaleByBeliefAmsgradState(NamedTuple):
@@ -33,7 +27,7 @@ class ScaleByBeliefAmsgradState(NamedTuple):
         count: t, the number of updates so far, an int32 scalar.
         mu: m, a tree like the parameters.
         nu: s, a tree like the parameters; with `processing="pre"` each leaf has one
-            number a layer: the layer axes alone.
+            number per layer: the layer axes alone.
         nu_max: d, a tree like `nu`.
     """
 
@@ -46,33 +40,26 @@ class ScaleByBeliefAmsgradState(NamedTuple):
 BeliefState: TypeAlias = optax.ScaleByBeliefState | ScaleByBeliefAmsgradState
 
 
-def new_state(
-    count: jax.Array, mu: optax.Updates, nu: optax.Updates, nu_max: optax.Updates | None
-) -> BeliefState:
-    """Returns a state with AMSGrad where there is a `nu_max`."""
-    if nu_max is None:
-        return optax.ScaleByBeliefState(count, mu, nu)
-    return ScaleByBeliefAmsgradState(count, mu, nu, nu_max)
+def after_step(state: Any, t: jax.Array, live: list[bool], stepped: list[Any]) -> Any:
+    """Returns the state with the new moments of the leaves that were stepped.
 
+    They are in the dtypes of the old, and placed as these.
+    """
 
-def after_step(
-    state: Any,
-    t: jax.Array,
-    m: list[jax.Array],
-    s: list[jax.Array],
-    d: list[jax.Array],
-) -> Any:
-    """Returns the state with new moments, in the dtypes of the old."""
+    def stored(name: str, new: list[jax.Array]) -> Any:
+        old, treedef = jax.tree.flatten(getattr(state, name))
+        rest = iter(new)
+        kept = [
+            placed_like(store(next(rest), x), x) if moves else x
+            for x, moves in zip(old, live, strict=True)
+        ]
+        return jax.tree.unflatten(treedef, kept)
 
-    def stored(field: str, new: list[jax.Array]) -> Any:
-        old, treedef = jax.tree.flatten(getattr(state, field))
-        return jax.tree.unflatten(treedef, map(store, new, old))
-
-    new = {"mu": stored("mu", m), "nu": stored("nu", s)}
+    new = {"mu": [x.m for x in stepped], "nu": [x.s for x in stepped]}
     if hasattr(state, "nu_max"):
-        new["nu_max"] = stored("nu_max", d)
+        new["nu_max"] = [x.d for x in stepped]
     # Not a new state, so that one of another class with these fields stays one.
-    return state._replace(count=t, **new)
+    return state._replace(count=t, **{name: stored(name, x) for name, x in new.items()})
 
 
 def tree_of_layers(
@@ -89,30 +76,138 @@ def tree_of_layers(
     return refill(params, zip(leaves, axes, strict=True))
 
 
-def layers_of_state(state: Any, gradients: Any, settings: Settings) -> list[Layers]:
-    """Returns the layers of each leaf, once state and gradients are checked.
+def check_state(state: Any, amsgrad: bool) -> None:
+    """Raises unless the state has the fields of a belief state."""
+    if isinstance(state, optax.ScaleByAdamState):
+        raise ValueError(
+            "the state is an optax.ScaleByAdamState, whose nu averages squared "
+            "gradients, not squared residuals: call init() of this optimizer"
+        )
+    if not all(hasattr(state, name) for name in ("count", "mu", "nu")):
+        raise ValueError(
+            "the optimizer's state must be what init() returned, got a "
+            f"{type(state).__name__}: restore a checkpoint into the structure of "
+            "init(params), which jax.eval_shape(tx.init, params) gives"
+        )
+    if hasattr(state, "nu_max") != amsgrad:
+        raise ValueError(
+            f"amsgrad={amsgrad}, but this state was created with amsgrad="
+            f"{not amsgrad}: call init() of the optimizer with amsgrad={amsgrad}"
+        )
+
+
+def leaves_that_move(gradients: Any, mu: Any) -> list[bool]:
+    """Returns of each leaf whether it has a gradient: not where that is None.
 
     Raises:
-        ValueError: for a state of another optimizer, naming its field and leaf.
-        AssertionError: for gradients that do not fit the averages in the state.
+        ValueError: if the gradients do not fit the state, naming the first bad leaf.
     """
-    check_fields(state, amsgrad=settings.amsgrad)
-    check_gradients(gradients, state.mu)
-    leaves, nu = jax.tree.leaves(gradients), jax.tree.leaves(state.nu)
-    layers = layers_of(gradients, settings.stacked_axes, settings.axis_name)
-    if len(nu) == len(layers):
-        layers = list(map(settings.reduction.known, layers, nu))
-    shapes = [jnp.shape(g) for g in leaves]
-    reduced = list(map(settings.reduction.shape, shapes, layers))
-    dtypes = [jnp.result_type(g) for g in leaves]
+    _check_names(gradients, mu)
+    try:
+        filled = _map_with_none(lambda g, m: m if g is None else g, gradients, mu)
+        chex.assert_trees_all_equal_structs(filled, mu)
+    except (ValueError, AssertionError) as error:  # the nodes alone differ
+        raise ValueError(
+            f"gradients do not match the optimizer state: {error}"
+        ) from None
+    for (path, g), m in zip(
+        jax.tree_util.tree_leaves_with_path(filled), jax.tree.leaves(mu), strict=True
+    ):
+        _check_gradient(leaf_name(path), g, m)
+    moves = _map_with_none(
+        lambda g, m: jax.tree.map(lambda _: g is not None, m), gradients, mu
+    )
+    return list(jax.tree.leaves(moves))
+
+
+def _map_with_none(f: Callable[[Any, Any], Any], gradients: Any, mu: Any) -> Any:
+    return jax.tree.map(f, gradients, mu, is_leaf=lambda x: x is None)
+
+
+def _check_names(gradients: Any, mu: Any) -> None:
+    nodes = jax.tree_util.tree_leaves_with_path(gradients, is_leaf=lambda x: x is None)
+    given = {path for path, _ in nodes}
+    frozen = {path for path, g in nodes if g is None}
+    known = [path for path, _ in jax.tree_util.tree_leaves_with_path(mu)]
+    missing = (
+        path
+        for path in known
+        if path not in given
+        and frozen.isdisjoint(path[:i] for i in range(len(path) + 1))
+    )
+    surplus = (path for path, g in nodes if g is not None and path not in set(known))
+    for kind, paths in (("no gradient for", missing), ("no state for", surplus)):
+        for path in paths:
+            raise ValueError(
+                f"gradients do not match the optimizer state: {kind} leaf "
+                f"'{leaf_name(path)}'"
+            )
+
+
+def _check_gradient(name: str, g: Any, m: Any) -> None:
+    if jnp.shape(g) != jnp.shape(m):
+        raise ValueError(
+            f"gradient '{name}' must have shape {jnp.shape(m)}, that of its average in "
+            f"the state, got {jnp.shape(g)}"
+        )
+    dtype, of_m = jnp.result_type(g), jnp.result_type(m)
+    complex_for_real = jnp.iscomplexobj(g) and not jnp.iscomplexobj(m)
+    if complex_for_real or not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(f"gradient '{name}' has dtype {dtype}, its average {of_m}")
+
+
+def check_moments(
+    state: Any, gradients: Any, live: list[bool], layers: list[Layers], belief: Any
+) -> None:
+    """Raises unless the moments are those that this optimizer makes.
+
+    Args:
+        state: with the fields of a belief state.
+        gradients: of the leaves that move.
+        live: which leaves of the state these are.
+        layers: of the leaves that move.
+        belief: the optimizer's arguments.
+    """
     widest = jnp.result_type(float)
-    mu_dtypes = [_possible(mu_dtype_of, d, settings.mu_dtype, widest) for d in dtypes]
-    nu_dtypes = [_possible(nu_dtype_of, d, settings.nu_dtype, widest) for d in dtypes]
-    check_moments("mu", state.mu, gradients, shapes, mu_dtypes)
-    check_moments("nu", state.nu, gradients, reduced, nu_dtypes)
-    if settings.amsgrad:
-        check_moments("nu_max", state.nu_max, gradients, reduced, nu_dtypes)
-    return layers
+    for field in ("mu", "nu", "nu_max") if belief.amsgrad else ("mu", "nu"):
+        moments = jax.tree.leaves(getattr(state, field))
+        if len(moments) != len(live):
+            _refuse_state(f"{field} must have {len(live)} leaves, got {len(moments)}")
+        moments = [x for x, moves in zip(moments, live, strict=True) if moves]
+        dtype_of, asked = mu_dtype_of, belief.mu_dtype
+        if field != "mu":
+            dtype_of, asked = nu_dtype_of, belief.nu_dtype
+        leaves = jax.tree_util.tree_leaves_with_path(gradients)
+        for (path, g), x, of_leaf in zip(leaves, moments, layers, strict=True):
+            name, shape = f"{field} of leaf '{leaf_name(path)}'", jnp.shape(g)
+            if field != "mu" and belief.processing == "pre":
+                shape = of_leaf.shape(shape)
+            if jnp.shape(x) != shape:
+                _refuse_state(f"{name} must have shape {shape}, got {jnp.shape(x)}")
+            allowed = _possible(dtype_of, jnp.result_type(g), asked, widest)
+            if jnp.result_type(x) not in allowed:
+                _refuse_dtype(name, x, allowed)
+
+
+def _refuse_state(wrong: str) -> NoReturn:
+    raise ValueError(
+        f"the state does not belong to this optimizer: {wrong}; call init() of this "
+        "optimizer with these parameters"
+    )
+
+
+def _refuse_dtype(name: str, x: Any, allowed: frozenset[Any]) -> NoReturn:
+    alike = [
+        str(jnp.dtype(dtype))
+        for dtype in allowed
+        if jnp.issubdtype(dtype, jnp.complexfloating) == jnp.iscomplexobj(x)
+    ]
+    raise ValueError(
+        f"the state does not belong to this optimizer: {name} must have dtype "
+        f"{' or '.join(sorted(alike))}, got {jnp.result_type(x)}; to go on with other "
+        "dtypes of the moments, convert the state: jax.tree.map(lambda x, new: "
+        "x.astype(new.dtype), state, jax.eval_shape(tx.init, params))"
+    )
 
 
 @functools.cache
@@ -127,80 +222,32 @@ def _possible(
     """
     del widest
     parameters = (jnp.bfloat16, jnp.float32, jnp.float64, jnp.complex64, jnp.complex128)
-    own = frozenset(dtype_of(jnp.dtype(d), asked) for d in parameters)
+    canonical = map(jax.dtypes.canonicalize_dtype, parameters)
+    own = frozenset(jnp.dtype(dtype_of(d, asked)) for d in canonical)
     return own | {dtype} if asked is None else own
 
 
-_BELIEF = (optax.ScaleByBeliefState, ScaleByBeliefAmsgradState)
-_INJECTED = optax.InjectStatefulHyperparamsState
+def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
+    """Returns the updates in the dtypes of the parameters.
 
-
-def belief_states(
-    tree: Any, hyperparams: Mapping[str, Any] = MappingProxyType({})
-) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-    """Yields belief states, each with the hyperparameters injected around it."""
-    nodes = (*_BELIEF, _INJECTED)
-    for node in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, nodes)):
-        if isinstance(node, _BELIEF):
-            yield node, hyperparams
-        elif isinstance(node, _INJECTED):
-            yield from belief_states(
-                node.inner_state, {**hyperparams, **node.hyperparams}
-            )
-
-
-def names_of_states(tree: Any) -> str:
-    """Returns the classes of the states in a tree, for an error."""
-    names = []
-
-    def note(x: Any) -> bool:
-        if hasattr(x, "_fields") and not isinstance(x, optax.MaskedNode):
-            names.append(type(x).__name__)
-        return False
-
-    jax.tree.leaves(tree, is_leaf=note)
-    return ", ".join(dict.fromkeys(names)) or f"no state, a {type(tree).__name__}"
-
-
-def _children(node: Any) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
-    """Returns (path, child) of each child, and the structure of the node alone."""
-    return jax.tree_util.tree_flatten_with_path(node, is_leaf=lambda x: x is not node)
-
-
-def merge(a: Any, b: Any, path: tuple[Any, ...] = ()) -> Any:
-    """Returns a tree with the leaves of both: what one has masked, the other has.
-
-    Raises:
-        ValueError: for a leaf that both have, naming it, and for unlike trees.
+    Without parameters, or with others than those of the gradients, they have the dtypes
+    of the gradients.
     """
-    if isinstance(a, optax.MaskedNode):
-        return b
-    if isinstance(b, optax.MaskedNode):
-        return a
-    children, treedef = _children(a)
-    others, other_treedef = _children(b)
-    is_leaf = any(child is a for _, child in children)
-    if is_leaf or treedef != other_treedef:
-        raise ValueError(
-            "opt_state holds several belief states for the same parameters (at "
-            f"'{leaf_name(path)}'): give them to stepsizes one by one"
-        )
-    return treedef.unflatten(
-        merge(x, y, path + key)
-        for (key, x), (_, y) in zip(children, others, strict=True)
-    )
+    treedef: Any = jax.tree.structure(gradients)
+    like = gradients
+    try:
+        found = _map_with_none(lambda g, p: None if g is None else p, gradients, params)
+        like = found if jax.tree.structure(found) == treedef else gradients
+    except ValueError:  # no parameters, or other ones
+        pass
+    return jax.tree.unflatten(treedef, map(store, u, jax.tree.leaves(like)))
 
 
-def without_boxes(tree: Any) -> Any:
-    """Returns the tree with the arrays that Flax's variables and boxes hold."""
-    return jax.tree.map(
-        lambda x: _children(x)[0][0][1] if _is_box(x) else x, tree, is_leaf=_is_box
-    )
-
-
-def _is_box(x: Any) -> bool:
-    # By its look, so that Flax need not be there: a class of Flax, whose only child
-    # is the attribute value.
-    if not any(c.__module__.startswith("flax.") for c in type(x).__mro__):
-        return False
-    return [p for p, _ in _children(x)[0]] == [(jax.tree_util.GetAttrKey("value"),)]
+def placed_like(x: jax.Array, like: Any) -> jax.Array:
+    """Returns x, in explicit sharding split over devices as `like` is."""
+    here, there = jax.typeof(x).sharding, jax.typeof(like).sharding
+    explicit = AxisType.Explicit in (there.mesh.axis_types or ())
+    if not explicit or here == there or x.ndim != jnp.ndim(like):
+        return x
+    moved: jax.Array = jax.sharding.reshard(x, there)
+    return moved

@@ -6,6 +6,8 @@ stepsizes can be looked at between any two steps.
 
 import functools
 import itertools
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import chex
@@ -13,15 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import check_rates, check_stacked_axes, leaf_name
-from adabelief_optax._moments import bias, correct, widen
-from adabelief_optax._reduction import WHOLE_LEAVES, Layers, layers_of
-from adabelief_optax._states import (
-    belief_states,
-    merge,
-    names_of_states,
-    without_boxes,
-)
+from adabelief_optax._boxes import children, without_boxes
+from adabelief_optax._checks import check, leaf_name
+from adabelief_optax._layers import Layers, layers_of
+from adabelief_optax._moments import bias, correct, real_dtype, widen
+from adabelief_optax._states import ScaleByBeliefAmsgradState
 
 
 def stepsizes(
@@ -90,15 +88,15 @@ def stepsizes(
             _first(b2, hyperparams.get("b2"), 0.999),
             _first(eps, hyperparams.get("eps"), 1e-16),
         )
-        for state, hyperparams in belief_states(opt_state)
+        for state, hyperparams in _belief_states(opt_state)
     ]
     if not trees:
         raise ValueError(
             "opt_state holds no state of scale_by_belief, "
             "scale_by_layerwise_belief or optax.scale_by_belief; found: "
-            f"{names_of_states(opt_state)}"
+            f"{_names_of_states(opt_state)}"
         )
-    return functools.reduce(merge, trees)
+    return functools.reduce(_merge, trees)
 
 
 def stepsize_statistics(
@@ -106,7 +104,7 @@ def stepsize_statistics(
     b2: chex.Numeric | None = None,
     eps: chex.Numeric | None = None,
     *,
-    stacked_axes: Any = WHOLE_LEAVES,
+    stacked_axes: Any = None,
     prefix: str = "stepsize",
 ) -> dict[str, jax.Array]:
     """Returns mean, std, min and max of the stepsizes of every layer.
@@ -162,9 +160,9 @@ def stepsize_statistics(
         Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
         Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
     """
-    check_stacked_axes(stacked_axes)
+    check(stacked_axes=stacked_axes)
     tree = without_boxes(opt_state)
-    if (b2, eps) != (None, None) or any(belief_states(tree)):
+    if (b2, eps) != (None, None) or any(_belief_states(tree)):
         tree = stepsizes(tree, b2, eps)
     statistics: dict[str, jax.Array] = {}
     for (path, x), layers in zip(
@@ -186,7 +184,7 @@ def _first(*choices: Any) -> Any:
 
 
 def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
-    check_rates(0.0, b2, eps, 0.0)  # the other two are in the moments
+    check(b2=b2, eps=eps)
     t = jnp.asarray(state.count)
     if t.ndim:
         raise ValueError(
@@ -194,10 +192,11 @@ def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
             "jax.vmap(stepsizes)"
         )
     started = t > 0
-    c2 = jnp.where(started, bias(b2, t), 1.0)  # 0 at t = 0, and d is 0 too
 
     def stepsize(d: jax.Array) -> jax.Array:
-        v = jnp.sqrt(correct(widen(d), c2)) + eps
+        d = widen(d)
+        c2 = bias(b2, jnp.maximum(t, 1), real_dtype(d))  # at t = 0 it is 0, as d is
+        v = jnp.sqrt(correct(d, c2)) + eps
         return jnp.where(started, 1 / jnp.where(started, v, 1.0), 0.0)
 
     d = getattr(state, "nu_max", None)
@@ -232,3 +231,57 @@ def _statistics_of(
         for index in itertools.product(*map(range, layers.shape(x.shape)))
         for statistic, values in by_name.items()
     }
+
+
+_BELIEF = (optax.ScaleByBeliefState, ScaleByBeliefAmsgradState)
+_INJECTED = optax.InjectStatefulHyperparamsState
+
+
+def _belief_states(
+    tree: Any, hyperparams: Mapping[str, Any] = MappingProxyType({})
+) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yields belief states, each with the hyperparameters injected around it."""
+    nodes = (*_BELIEF, _INJECTED)
+    for node in jax.tree.leaves(tree, is_leaf=lambda x: isinstance(x, nodes)):
+        if isinstance(node, _BELIEF):
+            yield node, hyperparams
+        elif isinstance(node, _INJECTED):
+            yield from _belief_states(
+                node.inner_state, {**hyperparams, **node.hyperparams}
+            )
+
+
+def _names_of_states(tree: Any) -> str:
+    """Returns the classes of the states in a tree, for an error."""
+    names = []
+
+    def note(x: Any) -> bool:
+        if hasattr(x, "_fields") and not isinstance(x, optax.MaskedNode):
+            names.append(type(x).__name__)
+        return False
+
+    jax.tree.leaves(tree, is_leaf=note)
+    return ", ".join(dict.fromkeys(names)) or f"no state, a {type(tree).__name__}"
+
+
+def _merge(a: Any, b: Any, path: tuple[Any, ...] = ()) -> Any:
+    """Returns a tree with the leaves of both: what one has masked, the other has.
+
+    Raises:
+        ValueError: for a leaf that both have, naming it, and for unlike trees.
+    """
+    if isinstance(a, optax.MaskedNode):
+        return b
+    if isinstance(b, optax.MaskedNode):
+        return a
+    nodes, treedef = children(a)
+    others, other_treedef = children(b)
+    is_leaf = any(child is a for _, child in nodes)
+    if is_leaf or treedef != other_treedef:
+        raise ValueError(
+            "opt_state holds several belief states for the same parameters (at "
+            f"'{leaf_name(path)}'): give them to stepsizes one by one"
+        )
+    return treedef.unflatten(
+        _merge(x, y, path + key) for (key, x), (_, y) in zip(nodes, others, strict=True)
+    )

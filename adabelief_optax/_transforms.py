@@ -9,29 +9,12 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from adabelief_optax._checks import (
-    AxisName,
-    check_axis_name,
-    check_choice,
-    check_count,
-    check_fraction,
-    check_non_negative,
-    check_stacked_axes,
-    is_traced,
-)
-from adabelief_optax._engine import init_fn, update_fn
+from adabelief_optax._checks import check, is_traced
+from adabelief_optax._engine import Belief
+from adabelief_optax._layers import Layers, layers_of
 from adabelief_optax._marks import mark
-from adabelief_optax._reduction import (
-    ELEMENTWISE,
-    POST,
-    PRE,
-    WHOLE_LEAVES,
-    Layers,
-    layers_of,
-)
 from adabelief_optax._residual import Rule
 from adabelief_optax._rounding import rounded_update
-from adabelief_optax._settings import Settings
 
 
 def scale_by_belief(
@@ -135,13 +118,13 @@ def scale_by_belief(
         Zhuang et al., "AdaBelief Optimizer: Adapting Stepsizes by the Belief in
         Observed Gradients", arXiv 2010.07468, 2020
     """
-    settings = Settings(
+    belief = Belief(
         b1=b1,
         b2=b2,
         eps=eps,
         eps_root=eps_root,
-        reduction=ELEMENTWISE,
-        stacked_axes=WHOLE_LEAVES,
+        processing=None,
+        stacked_axes=None,
         axis_name=None,
         momentum=momentum,
         nesterov=nesterov,
@@ -151,18 +134,18 @@ def scale_by_belief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _belief(settings)
+    return _transformation(belief)
 
 
 def scale_by_layerwise_belief(
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
-    eps: chex.Numeric = 0.0,
-    eps_root: chex.Numeric = 1e-8,
+    eps: chex.Numeric = 1e-16,
+    eps_root: chex.Numeric = 1e-16,
     *,
     processing: Literal["pre", "post"] = "pre",
-    stacked_axes: Any = WHOLE_LEAVES,
-    axis_name: AxisName = None,
+    stacked_axes: Any = None,
+    axis_name: Any = None,
     momentum: bool = True,
     nesterov: bool = False,
     amsgrad: bool = False,
@@ -234,13 +217,13 @@ def scale_by_layerwise_belief(
         Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
         (versions 1 to 3)
     """
-    check_choice("processing", processing, ("pre", "post"))
-    settings = Settings(
+    check(processing=processing)
+    belief = Belief(
         b1=b1,
         b2=b2,
         eps=eps,
         eps_root=eps_root,
-        reduction=PRE if processing == "pre" else POST,
+        processing=processing,
         stacked_axes=stacked_axes,
         axis_name=axis_name,
         momentum=momentum,
@@ -251,22 +234,22 @@ def scale_by_layerwise_belief(
         mu_dtype=mu_dtype,
         nu_dtype=nu_dtype,
     )
-    return _belief(settings)
+    return _transformation(belief)
 
 
-def _belief(settings: Settings) -> optax.GradientTransformationExtraArgs:
-    settings = settings.checked()
-    return optax.GradientTransformationExtraArgs(
-        partial(init_fn, settings), partial(update_fn, settings)
-    )
+def _transformation(belief: Belief) -> optax.GradientTransformationExtraArgs:
+    arguments = belief._asdict()
+    del arguments["processing"]  # which is None where no argument chooses it
+    check(**arguments)
+    return optax.GradientTransformationExtraArgs(belief.init, belief.update)
 
 
 def layerwise_projection(
     k: chex.Numeric = 2,
     xi: chex.Numeric = 1e-20,
     *,
-    stacked_axes: Any = WHOLE_LEAVES,
-    axis_name: AxisName = None,
+    stacked_axes: Any = None,
+    axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Measures residuals after projecting gradient and prediction on each other.
 
@@ -318,11 +301,8 @@ def layerwise_projection(
         Zhang, Niwa, Kleijn, "A DNN Optimizer that Improves over AdaBelief by
         Suppression of the Adaptive Stepsize Range", arXiv 2203.13273, 2022
     """
-    check_count("k", k)
-    check_non_negative("xi", xi)
-    check_stacked_axes(stacked_axes)
-    check_axis_name(axis_name)
-    k = k if is_traced(k) else int(k)
+    check(k=k, xi=xi, stacked_axes=stacked_axes, axis_name=axis_name)
+    rounds = ((k if is_traced(k) else int(k), xi),)
 
     def project(rule: Rule, layers: Layers) -> Rule:
         if not rule.rounds and not rule.is_default:
@@ -331,41 +311,20 @@ def layerwise_projection(
                 "or weigh_prediction(): use one of them for each leaf"
             )
         if not rule.rounds:
-            return Rule(rounds=((k, xi),), layers=layers)
-        return rule._replace(rounds=(*rule.rounds, (k, _agreed(xi, rule, layers))))
+            return Rule(rounds=rounds, layers=layers)
+        for argument, before, here in zip(
+            ("stacked_axes", "axis_name"), rule.layers, layers, strict=True
+        ):
+            if before != here:
+                raise ValueError(
+                    f"two layerwise_projection() must agree in {argument}, got "
+                    f"{before!r} and {here!r}"
+                )
+        return rule._replace(rounds=rule.rounds + rounds)
 
     return mark(
         project, partial(layers_of, stacked_axes=stacked_axes, axis_name=axis_name)
     )
-
-
-def _agreed(xi: Any, rule: Rule, layers: Layers) -> Any:
-    """Returns xi, if the layers are those of the projection before.
-
-    Traced axes cannot be compared before they have values: where those then differ,
-    xi and so the updates are NaN.
-    """
-    before = rule.layers
-    if before.axis_name != layers.axis_name:
-        raise ValueError(
-            f"axis_name is {layers.axis_name!r} here and {before.axis_name!r} in the "
-            "layerwise_projection() before: they must agree"
-        )
-    if before.axes is layers.axes:
-        return xi
-    if isinstance(before.axes, tuple) and isinstance(layers.axes, tuple):
-        if before.axes != layers.axes:
-            raise ValueError(
-                f"stacked_axes gives the axes {layers.axes} here and {before.axes} in "
-                "the layerwise_projection() before: they must agree"
-            )
-        return xi
-    if isinstance(before.axes, tuple) or isinstance(layers.axes, tuple):
-        raise ValueError(
-            "stacked_axes is traced in one of two layerwise_projection() and not in "
-            "the other: they must agree"
-        )
-    return jnp.where(before.axes == layers.axes, xi, jnp.nan)
 
 
 def ignore_prediction() -> optax.GradientTransformationExtraArgs:
@@ -432,7 +391,7 @@ def weigh_prediction(mu: chex.Numeric = 0.5) -> optax.GradientTransformationExtr
         Fassold, "AdaFamily: A family of Adam-like adaptive gradient methods", arXiv
         2203.01603, 2022
     """
-    check_fraction("mu", mu)
+    check(mu=mu)
     c = 2 * (1 - abs(mu - 0.5))
     return _weighed(c * (1 - mu), c * mu)
 
@@ -521,7 +480,7 @@ def stochastic_rounding(
         Gupta et al., "Deep Learning with Limited Numerical Precision", arXiv
         1502.02551, 2015
     """
-    check_count("seed", seed)
+    check(seed=seed)
 
     def init_fn(params: optax.Params) -> StochasticRoundingState:
         del params

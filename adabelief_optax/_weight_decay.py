@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 import optax
 
-from adabelief_optax._checks import check_choice, check_mask, check_schedule, is_traced
+from adabelief_optax._checks import check, leaf_name
 from adabelief_optax._marks import unmark
-from adabelief_optax._moments import store_updates
+from adabelief_optax._states import store_updates
 
 Decay = Literal["decoupled", "coupled", "fixed"]
 Mask = Any | Callable[[optax.Params], Any] | None
@@ -28,60 +28,65 @@ def chain_optimizer(
     decay: Decay,
 ) -> optax.GradientTransformationExtraArgs:
     """Returns rule, learning rate and, in its position, the decay."""
-    weight_decay = 0.0 if weight_decay is None else weight_decay
-    check_schedule("learning_rate", learning_rate)
-    check_schedule("weight_decay", weight_decay)
-    check_mask("weight_decay_mask", weight_decay_mask)
-    check_choice("decay", decay, ("decoupled", "coupled", "fixed"))
+    check(learning_rate=learning_rate, weight_decay=weight_decay)
+    check(weight_decay_mask=weight_decay_mask, decay=decay)
     rate = optax.scale_by_learning_rate(learning_rate)
-    if isinstance(weight_decay, int | float) and weight_decay == 0:
+    if weight_decay is None:
         return _in_parameter_dtype(optax.chain(*rule, rate))
-    link = _decay_link(weight_decay, weight_decay_mask, -1 if decay == "fixed" else 1)
+    signed = _times(-1 if decay == "fixed" else 1, weight_decay)
+    mask = None if weight_decay_mask is None else _checked(weight_decay_mask)
+    link = _needs_params(optax.add_decayed_weights(signed, mask))
     links = {
         "decoupled": (*rule, link, rate),
         "coupled": (link, *rule, rate),
         "fixed": (*rule, rate, link),
     }[decay]
-    if callable(weight_decay) or isinstance(weight_decay, int | float):
-        return _in_parameter_dtype(optax.chain(*links))
-    return _in_parameter_dtype(_without_state_of(links, links.index(link)))
+    return _in_parameter_dtype(optax.chain(*links))
 
 
-def _without_state_of(
-    links: tuple[optax.GradientTransformation, ...], i: int
-) -> optax.GradientTransformationExtraArgs:
-    """Returns the chain, in whose state link i, which keeps nothing, has no place.
+def _times(sign: int, x: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
+    return (lambda count: sign * x(count)) if callable(x) else sign * x
 
-    `optax.inject_hyperparams` turns a decay of 0 into an array. The state then has the
-    structure that it has without injection.
+
+def _checked(mask: Any) -> Callable[[Any], Any]:
+    """Returns a function of a tree that gives its mask, if that is one.
+
+    Raises:
+        ValueError: for a mask that does not fit the tree, or has other than bools.
     """
-    tx = optax.chain(*links)
-
-    def init_fn(params: optax.Params) -> optax.OptState:
-        state: Any = tx.init(params)
-        return (*state[:i], *state[i + 1 :])
-
-    def update_fn(
-        updates: optax.Updates,
-        state: Any,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, optax.OptState]:
-        nothing = optax.EmptyState() if params is None else links[i].init(params)
-        whole: Any = (*state[:i], nothing, *state[i:])
-        updates, whole = tx.update(updates, whole, params, **extra_args)
-        return updates, (*whole[:i], *whole[i + 1 :])
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _decay_link(
-    weight_decay: optax.ScalarOrSchedule, mask: Mask, sign: int
-) -> optax.GradientTransformationExtraArgs:
-    """Returns `optax.add_decayed_weights`, which needs no parameters to add nothing."""
-    link = optax.with_extra_args_support(
-        optax.add_decayed_weights(_times(sign, weight_decay), mask)
+    allowed = (
+        "weight_decay_mask must be, or return, a tree of bools like the parameters"
     )
+
+    def mask_of(tree: Any) -> Any:
+        try:
+            found = mask(tree) if callable(mask) else mask
+        except Exception as error:
+            raise ValueError(
+                f"{allowed}: called with the whole tree of parameters, not with one "
+                f"leaf, it raised {type(error).__name__}: {error}"
+            ) from error
+        for path, x in jax.tree_util.tree_leaves_with_path(found):
+            if not isinstance(x, bool | np.bool_):
+                at = f" at '{leaf_name(path)}'" if path else ""
+                raise ValueError(f"{allowed}, got {_shown(x)}{at}")
+        try:
+            jax.tree.map(lambda m, p: m, found, tree)
+        except ValueError as error:
+            raise ValueError(f"{allowed}, got {found}: {error}") from None
+        return found
+
+    return mask_of
+
+
+def _shown(x: Any) -> str:
+    return f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else repr(x)
+
+
+def _needs_params(
+    link: optax.GradientTransformation,
+) -> optax.GradientTransformationExtraArgs:
+    """Returns the decay, with an error that names it where parameters are missing."""
 
     def update_fn(
         updates: optax.Updates,
@@ -89,25 +94,15 @@ def _decay_link(
         params: optax.Params | None = None,
         **extra_args: Any,
     ) -> tuple[optax.Updates, optax.OptState]:
-        if params is not None:
-            updates, state = link.update(updates, state, params, **extra_args)
-            return updates, state
-        if is_traced(weight_decay):
-            # Its value is not known yet, so the updates themselves must say it.
-            missing = jnp.where(weight_decay == 0, 0.0, jnp.nan)
-            return jax.tree.map(lambda u: u + missing.astype(u.dtype), updates), state
-        if callable(weight_decay) or float(weight_decay) != 0:
+        del extra_args
+        if params is None:
             raise ValueError(
                 "weight_decay needs the parameters: call "
                 "update(gradients, state, params)"
             )
-        return updates, state
+        return link.update(updates, state, params)
 
     return optax.GradientTransformationExtraArgs(link.init, update_fn)
-
-
-def _times(sign: int, x: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
-    return (lambda count: sign * x(count)) if callable(x) else sign * x
 
 
 def _in_parameter_dtype(

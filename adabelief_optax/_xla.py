@@ -1,254 +1,327 @@
-"""What must come before what, so that XLA moves the fewest bytes.
+"""Who waits with whom: the one file that knows XLA.
 
-XLA chooses the order of operations, and whether to keep a result or compute it again.
-In two places its choice costs memory traffic, and there we make one array depend on
-another, so that it must come later.
+`step` in `_engine.py` is one leaf, written in the order of the equation. Where it needs
+sums over its layers it yields `Sums`, and waits. All leaves wait together here; how
+their sums are made changes no number, only what it costs:
 
-On GPU: the kernel that sums over a layer also writes the new average m, but not to
-where the old m was, so m is copied there in the end, which moves 8 bytes a parameter.
-If the old m depends on the sums, the new one is computed again after them, in the
-kernel that makes the step, and written in place. There leaves of one size are also
-summed together (`_together.py`).
+Devices. Where JAX says how a leaf is split, that is in explicit sharding and inside
+`jax.shard_map`, XLA would take each of its sums out of the all-reduce by a kernel of
+its own. We add up on each device first, put the sums of all leaves into one array, and
+add that up over the devices, once.
 
-On CPU: XLA starts an operation as soon as its operands are there. Of an optimizer step
-that means the averages of all leaves, then the second moments of all, then the updates
-of all. Each array has left the cache when it is read again, and the step moves half as
-many bytes again as it must. So each large leaf waits for the one before it.
+GPU. XLA sums a large array with two kernels: one leaves a few hundred numbers, one adds
+these up; and so for each sum of each array. We write the first sum ourselves, with as
+many numbers for each array, so that one second kernel adds up those of four arrays. The
+kernels that make the steps of the four all read its result, so XLA makes them one, too.
 
-`jax.lax.optimization_barrier` is the tool for such an order, and is used on GPU for
-averages of 32 bits. On CPU the compiler drops it before it chooses the order. There,
-and for averages of 16 bits, we add to one array a number computed from the other, which
-is always 0. The compiler cannot know that, so it must keep the order. On all other
-platforms nothing is left of either.
+GPU. XLA writes the new average m in the kernel that sums over the layer, but not to
+where the old one is, and copies it there in the end: 8 bytes per parameter. We make the
+old average depend on the sums. XLA then makes m again, in place, in the kernel that
+makes the step.
+
+Small leaves. For each of many small leaves XLA has dozens of instructions to compile.
+We take three sums of a small leaf as one, and the projections of sixteen as one array.
 """
 
-import functools
-import os
-import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
 
 from adabelief_optax._checks import is_traced
+from adabelief_optax._layers import Layers, local_sum, split_over, spread, varying
 from adabelief_optax._moments import is_wide
-from adabelief_optax._reduction import Layers, spread, varying
+from adabelief_optax._projection import mutual_scales
 
-# Smaller leaves stay in the cache, and may be handled together in fewer instructions.
-_LARGE = 2**16
-_TOGETHER = 16
-_ALIKE = 4
+_LARGE = 2**16  # entries; XLA sums fewer in one kernel
+_SMALL = 2**12  # up to here one stacked sum is as fast as three
+_FEW = 16  # small leaves whose projections are those of one array
+_ALIKE = 4  # leaves that share their kernels on a GPU
+_NUMBERS = 2**10  # that the first sum leaves of a leaf there, unless it is huge
+_SUMMED = 2**13  # entries for one number, beyond which XLA would sum twice again
 
 
-def one_call(f: Callable[..., Any], *static: str) -> Callable[..., Any]:
-    """Returns f, which outside jit is one compiled call and not one an operation.
+class Sums(NamedTuple):
+    """What a step asks for: sums of arrays over the layers of its leaf.
 
-    Inside jit its operations stand where it is called, and nothing else is left of it.
+    The answer is the sums, on a leading axis, or the scales that these rounds of
+    projections make of them; and m, which may have been made again.
+    """
+
+    arrays: tuple[jax.Array, ...]
+    layers: Layers
+    m: jax.Array
+    rounds: tuple[tuple[Any, Any], ...] = ()
+
+
+Steps = Generator[Sums, tuple[Any, jax.Array], Any]
+
+
+class _Platform(NamedTuple):
+    """What is done for a kind of device, and not for others."""
+
+    gpu: bool = False
+    keeps_order: bool = False  # of two arrays of which one must come later
+
+
+def run(
+    step: Callable[[Any], Steps], predict: Callable[[Any], jax.Array], leaves: list[Any]
+) -> list[Any]:
+    """Returns what `step` returns of each leaf.
 
     Args:
-        f: a function of arrays.
-        *static: names of its arguments that are no arrays; they must be hashable.
+        step: takes a leaf with its old average m, and may yield `Sums`.
+        predict: makes the new average of a leaf.
+        leaves: those of all parameters.
     """
-    return jax.jit(f, static_argnames=static, inline=True)
+    steps, stepped = list(map(step, leaves)), list(leaves)
+    answers: dict[int, Any] = dict.fromkeys(range(len(leaves)))
+    while answers:
+        asked: dict[int, Sums] = {}
+        for i, answer in answers.items():
+            try:
+                asked[i] = steps[i].send(answer)
+            except StopIteration as end:
+                stepped[i] = end.value
+        waiting = [leaves[i] for i in asked]
+        new = _answers(predict, waiting, list(asked.values())) if asked else []
+        answers = dict(zip(asked, new, strict=True))
+    return stepped
 
 
-def leaf_by_leaf(
-    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
-    sums: bool,
-    g: list[jax.Array],
-    mu: list[jax.Array],
-    *rest: list[Any],
-) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Applies f to lists of leaves, one large one or a few small ones at a time.
-
-    On a GPU all leaves are one part, so that f can take their sums together.
-
-    Args:
-        f: takes whether it has all leaves of a GPU, and a part of each list; returns
-            the new averages m and the new second moments s of that part.
-        sums: whether f takes sums over leaves.
-        g: the gradients of all leaves.
-        mu: the averages of all leaves.
-        *rest: lists of the same length.
-
-    Returns:
-        The new m and the new s of all leaves.
-    """
-    in_order = functools.partial(_in_order, functools.partial(f, False))
-    if not (sums and g and is_traced(g[0])):
-        return in_order(g, mu, *rest)
-    # Arrays are arguments, the rest may be of any kind.
-    nu, *others = rest
-
-    def on_gpu(*arrays: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
-        return _alike_together(functools.partial(f, True), *arrays, *others)
-
-    found: tuple[list[jax.Array], list[jax.Array]] = jax.lax.platform_dependent(
-        g,
-        mu,
-        nu,
+def _answers(
+    predict: Callable[[Any], jax.Array], leaves: list[Any], asked: list[Sums]
+) -> list[tuple[Any, jax.Array]]:
+    """Returns the answers to what all leaves ask for, as suits the platform."""
+    answer = partial(_answers_for, predict, leaves, asked)
+    if not is_traced(asked[0].m):
+        return answer(_Platform())
+    on_gpu = partial(answer, _Platform(gpu=True, keeps_order=True))
+    answers: list[tuple[Any, jax.Array]] = jax.lax.platform_dependent(
         cuda=on_gpu,
         rocm=on_gpu,
-        default=lambda *arrays: in_order(*arrays, *others),
+        cpu=partial(answer, _Platform(keeps_order=True)),
+        default=partial(answer, _Platform()),
     )
-    return found
+    return answers
 
 
-def _alike_together(
-    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
-    g: list[jax.Array],
-    mu: list[jax.Array],
-    nu: list[jax.Array],
-    *rest: list[Any],
-) -> tuple[list[jax.Array], list[jax.Array]]:
-    """Applies f to a few leaves of one size and dtype at a time.
-
-    What one of them varies over, all would, so they vary over the same axes.
-    """
-    groups: dict[Any, list[int]] = {}
-    for i, x in enumerate(g):
-        axes = varying(x), varying(mu[i]), varying(nu[i])
-        # A symbolic size has no hash, and may be any.
-        kind = (x.size, x.dtype, axes) if isinstance(x.size, int) else i
-        groups.setdefault(kind, []).append(i)
-    new: dict[int, tuple[jax.Array, jax.Array]] = {}
-    for group in groups.values():
-        for start in range(0, len(group), _ALIKE):
-            part = group[start : start + _ALIKE]
-            m, s = f(*([leaves[i] for i in part] for leaves in (g, mu, nu, *rest)))
-            new.update(zip(part, zip(m, s, strict=True), strict=True))
-    return [new[i][0] for i in range(len(g))], [new[i][1] for i in range(len(g))]
+def _answers_for(
+    predict: Callable[[Any], jax.Array],
+    leaves: list[Any],
+    asked: list[Sums],
+    platform: _Platform,
+) -> list[tuple[Any, jax.Array]]:
+    groups = _groups(asked, platform.gpu)
+    arrays = [[asked[i].arrays for i in group] for group in groups]
+    layers = tuple(tuple(asked[i].layers for i in group) for group in groups)
+    sums = _sums(arrays, layers, platform.gpu)
+    answers: dict[int, tuple[Any, jax.Array]] = {}
+    for group, of_group in zip(groups, sums, strict=True):
+        rounds = asked[group[0]].rounds
+        results = _scales(of_group, *_known_apart(rounds)) if rounds else of_group
+        for column, i in enumerate(group):
+            result = tuple(_entry(results, row, column) for row in range(len(results)))
+            again = partial(_again, predict, leaves[i], asked[i], platform)
+            answers[i] = result, again(of_group, _entry(of_group, 0, column))
+    return [answers[i] for i in range(len(asked))]
 
 
-def _in_order(
-    f: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
-    g: list[jax.Array],
-    mu: list[jax.Array],
-    *rest: list[Any],
-) -> tuple[list[jax.Array], list[jax.Array]]:
-    ms: list[jax.Array] = []
-    ss: list[jax.Array] = []
-    previous = None
-    for part in _parts(g):
-        of_g, of_mu, *others = (leaves[part] for leaves in (g, mu, *rest))
-        large = is_large(of_g[0])
-        if large and previous is not None:
-            # An average of 16 bits would be kept in 32 to add something to it.
-            if is_wide(of_mu[0]):
-                of_mu = [_after_leaf(of_mu[0], previous)]
-            else:
-                of_g = [_after_leaf(of_g[0], previous)]
-        new_m, new_s = f(of_g, of_mu, *others)
-        ms.extend(new_m)
-        ss.extend(new_s)
-        previous = new_s[-1] if large else previous
-    return ms, ss
+def _entry(sums: jax.Array, row: int, column: int) -> jax.Array:
+    row_alone = jax.lax.index_in_dim(sums, row, keepdims=False)
+    return jax.lax.index_in_dim(row_alone, column, keepdims=False)
+
+
+def _groups(asked: list[Sums], gpu: bool) -> list[list[int]]:
+    """Returns which leaves have their sums in one array."""
+    alike: dict[Any, list[int]] = {}
+    for i, x in enumerate(asked):
+        alike.setdefault(_kind(x, gpu) or i, []).append(i)
+    most = _ALIKE if gpu else _FEW
+    return [
+        group[start : start + most]
+        for group in alike.values()
+        for start in range(0, len(group), most)
+    ]
+
+
+def _kind(asked: Sums, gpu: bool) -> Any:
+    """Returns what leaves of one group have in common; None for one that is alone."""
+    x, layers = asked.arrays[0], asked.layers
+    if not _is_one_layer(x, layers) or (not gpu and is_large(x)):
+        return None
+    # By identity: k and xi may be traced, and can then not be compared.
+    rounds = tuple(id(number) for pair in asked.rounds for number in pair)
+    size = x.size if gpu else None
+    place = jax.typeof(x).sharding.mesh, varying(x), _split(x, layers)
+    return size, x.dtype, len(asked.arrays), rounds, place
+
+
+def _is_one_layer(x: jax.Array, layers: Layers) -> bool:
+    # The size may be symbolic, as in an export for any batch.
+    return isinstance(x.size, int) and x.size > 0 and not layers.axes
+
+
+def _split(x: jax.Array, layers: Layers) -> tuple[str, ...]:
+    """Returns the axes of the mesh that are known to split the layers of x."""
+    sharding = jax.typeof(x).sharding
+    spec = [*sharding.spec, *[None] * x.ndim]
+    parts = [spec[i] for i in layers.summed(x.ndim)]
+    names = [
+        name
+        for part in parts
+        for name in (part if isinstance(part, tuple) else (part,))
+        if isinstance(name, str)
+    ]
+    # In one order for all leaves, or XLA takes two all-reduces.
+    return *sorted(names), *split_over(x, layers.axis_name)
+
+
+@partial(jax.jit, static_argnums=(1, 2), inline=True)  # outside jit one call
+def _sums(
+    arrays: list[list[tuple[jax.Array, ...]]],
+    layers: tuple[tuple[Layers, ...], ...],
+    gpu: bool,
+) -> list[jax.Array]:
+    """Returns the sums of each group, of shape [arrays of a leaf, leaves, *layers]."""
+    first = [group[0][0] for group in arrays]
+    names = [_split(x, of[0]) for x, of in zip(first, layers, strict=True)]
+    on_each = partial(_sums_on_each_device, layers=layers, names=names, gpu=gpu)
+    explicit = [x for x in first if _explicit_axes(x)]
+    if not (explicit and any(names) and hasattr(jax, "shard_map")):
+        return on_each(arrays)
+    axes = [
+        PartitionSpec(None, None, *(jax.typeof(x).sharding.spec[i] for i in of[0].axes))
+        for x, of in zip(first, layers, strict=True)
+    ]
+    summed: list[jax.Array] = jax.shard_map(
+        on_each,
+        mesh=jax.typeof(explicit[0]).sharding.mesh,
+        in_specs=(jax.tree.map(lambda x: jax.typeof(x).sharding.spec, arrays),),
+        out_specs=axes,
+        axis_names=_explicit_axes(explicit[0]),
+    )(arrays)
+    return summed
+
+
+def _explicit_axes(x: jax.Array) -> frozenset[str]:
+    mesh = jax.typeof(x).sharding.mesh
+    types = zip(mesh.axis_names, mesh.axis_types or (), strict=False)
+    return frozenset(name for name, kind in types if kind == AxisType.Explicit)
+
+
+def _sums_on_each_device(
+    arrays: list[list[tuple[jax.Array, ...]]],
+    layers: tuple[tuple[Layers, ...], ...],
+    names: list[tuple[str, ...]],
+    gpu: bool,
+) -> list[jax.Array]:
+    sums = [_local_sums(*group, gpu) for group in zip(arrays, layers, strict=True)]
+    together: dict[Any, list[int]] = {}
+    for i, (x, split) in enumerate(zip(sums, names, strict=True)):
+        if split:
+            together.setdefault((split, varying(x), x.dtype), []).append(i)
+    for (split, *_), indices in together.items():
+        parts = [sums[i].reshape(-1) for i in indices]
+        ends = [sum(part.size for part in parts[: i + 1]) for i in range(len(parts))]
+        total = jax.lax.psum(jnp.concatenate(parts), split)
+        for i, part in zip(indices, jnp.split(total, ends[:-1]), strict=True):
+            sums[i] = part.reshape(sums[i].shape)
+    return sums
+
+
+def _local_sums(
+    group: list[tuple[jax.Array, ...]], layers: tuple[Layers, ...], gpu: bool
+) -> jax.Array:
+    """Returns the sums of a group over what this device has of each layer."""
+    x = group[0][0]
+    if not (gpu and _is_one_layer(x, layers[0]) and _is_here(x)):
+        return jnp.stack(list(map(_sums_of_leaf, group, layers)), 1)
+    parts = [
+        jnp.stack(list(map(_first_sum, column))) for column in zip(*group, strict=True)
+    ]
+    if is_large(x):
+        return jnp.stack(parts).sum(-1)
+    return jnp.stack([part.sum(-1) for part in parts])
+
+
+def _is_here(x: jax.Array) -> bool:
+    # Parts of an array that XLA splits by itself would have to travel.
+    mesh = jax.typeof(x).sharding.mesh
+    return mesh.size <= 1 or AxisType.Auto not in (mesh.axis_types or ())
+
+
+def _sums_of_leaf(arrays: tuple[jax.Array, ...], layers: Layers) -> jax.Array:
+    size = arrays[0].size
+    if isinstance(size, int) and size <= _SMALL:
+        # The new leading axis is one more that is not summed.
+        stacked = layers._replace(axes=(0, *(axis + 1 for axis in layers.axes)))
+        return local_sum(jnp.stack(arrays), stacked)
+    return jnp.stack([local_sum(x, layers) for x in arrays])
+
+
+def _first_sum(x: jax.Array) -> jax.Array:
+    """Returns a few hundred sums of a large array, and a small one as it is."""
+    if not is_large(x):
+        return x.reshape(-1)
+    wanted = max(_NUMBERS, 1 << (x.size // _SUMMED).bit_length())
+    # A power of 2, as many as the size is a multiple of.
+    return x.reshape(min(wanted, x.size & -x.size), -1).sum(-1)
 
 
 def is_large(x: jax.Array) -> bool:
-    """Returns whether an array is so large that its order matters."""
-    # The size may be symbolic, as in an export for any batch: those do not wait.
+    """Returns whether XLA sums an array in two kernels."""
     return isinstance(x.size, int) and x.size >= _LARGE
 
 
-def _parts(leaves: list[jax.Array]) -> Iterable[slice]:
-    """Yields where each large leaf is, and each run of small ones between them."""
-    start = 0
-    for i, leaf in enumerate(leaves):
-        large = is_large(leaf)
-        if start < i and (large or i - start == _TOGETHER):
-            yield slice(start, i)
-            start = i
-        if large:
-            yield slice(i, i + 1)
-            start = i + 1
-    if start < len(leaves):
-        yield slice(start, len(leaves))
+def _known_apart(rounds: tuple[tuple[Any, Any], ...]) -> tuple[Any, Any]:
+    """Returns the arrays among k and xi, and the numbers, which are not traced."""
+    numbers = tuple(x for pair in rounds for x in pair)
+    known = tuple(x if isinstance(x, int | float) else None for x in numbers)
+    return [x for x in numbers if not isinstance(x, int | float)], known
 
 
-def again_after(
-    average: Callable[[jax.Array, jax.Array], jax.Array],
-    on_gpu: bool,
-    m: jax.Array,
-    sums: jax.Array | None,
-    layers: Layers,
-    g: jax.Array,
-    old: jax.Array,
+@partial(jax.jit, static_argnums=2, inline=True)  # outside jit one call
+def _scales(sums: jax.Array, arrays: list[Any], known: tuple[Any, ...]) -> jax.Array:
+    rest = iter(arrays)
+    numbers = [next(rest) if x is None else x for x in known]
+    return mutual_scales(sums, tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+
+
+def _again(
+    predict: Callable[[Any], jax.Array],
+    leaf: Any,
+    asked: Sums,
+    platform: _Platform,
+    sums: jax.Array,
+    square: jax.Array,
 ) -> jax.Array:
-    """Returns the new average m, which on GPU is computed again after the sums.
+    """Returns m, which may be made again of an old one that comes after the sums.
 
     Args:
-        average: takes g and the old average, returns m.
-        on_gpu: whether this is compiled for GPU alone.
-        m: the new average, of which the sums were taken.
-        sums: of the layers, where they are needed. The first are of squares.
-        layers: where the layers of the sums are.
-        g: the gradient.
-        old: the old average.
+        predict: makes m of a leaf.
+        leaf: with the old average.
+        asked: what was to be summed, and m.
+        platform: what it is made for.
+        sums: of the leaf and those in its group.
+        square: those of its squares.
     """
-    if sums is None or not is_traced(m):
-        return m
-    if not is_wide(old):
-        if not is_large(m):
-            return m
-        zero = spread(_zero_after(sums[0], ("cpu", "cuda", "rocm")), m, layers)
-        return average(g, old + zero.astype(old.dtype))
-    if not on_gpu:
-        return m
-    waiting: jax.Array = jax.lax.optimization_barrier((old, sums))[0]
-    return average(g, waiting)
-
-
-def again_after_leaf(
-    average: Callable[[jax.Array, jax.Array], jax.Array],
-    m: jax.Array,
-    s: jax.Array,
-    g: jax.Array,
-    old: jax.Array,
-) -> jax.Array:
-    """Returns the new average m, on a single CPU device computed again after s.
-
-    For averages that are rounded: XLA would keep m, as it was before, in an array of
-    its own.
-    """
-    if not is_large(m) or not is_traced(m) or s.ndim < m.ndim:
-        return m
-    return average(_after_leaf(g, s), old)
-
-
-def _after_leaf(x: jax.Array, s: jax.Array) -> jax.Array:
-    """Returns x, which on a single CPU device comes after another leaf's s."""
-    if not is_traced(x) or not _one_cpu_device():
-        return x
-    # An entry of an array that is spread over devices is not to be had for free, and
-    # what varies over the axes of a mesh would make x vary over them.
-    on_a_mesh = any(jax.typeof(y).sharding.mesh.size > 1 for y in (x, s))
-    if on_a_mesh or not varying(s) <= varying(x):
-        return x
-    entry = jax.lax.slice(s, (0,) * s.ndim, (1,) * s.ndim).reshape(())
-    later: jax.Array = x + _zero_after(entry, ("cpu",)).astype(x.dtype)
-    return later
-
-
-def _one_cpu_device() -> bool:
-    # From the configuration, because to ask JAX for its devices starts a backend,
-    # after which `jax.distributed.initialize` refuses to work.
-    config: Any = jax.config  # JAX does not declare all of its options
-    option = r"--xla_force_host_platform_device_count=(\d+)"
-    forced = re.search(option, os.environ.get("XLA_FLAGS", ""))
-    return (
-        config.jax_num_cpu_devices <= 1
-        and (forced is None or int(forced[1]) == 1)
-        and not jax.distributed.is_initialized()
-    )
-
-
-@functools.partial(jax.jit, static_argnames="platforms")  # to be traced only once
-def _zero_after(square: jax.Array, platforms: tuple[str, ...]) -> jax.Array:
-    """Returns 0, which on these platforms the compiler takes for a number >= 0."""
-    square = jax.lax.stop_gradient(square)
-    one_there = jax.lax.platform_dependent(
-        **dict.fromkeys(platforms, lambda: jnp.ones([])), default=lambda: jnp.zeros([])
-    )
-    return jnp.where(square < -1, one_there, 0.0)  # also where it is not a number
+    mean_alone = len(asked.arrays) == 1
+    if not platform.keeps_order or (mean_alone and not platform.gpu):
+        return asked.m
+    if not is_wide(leaf.m):
+        # XLA would keep m in 32 bits. It would take a barrier, too, for a reason to
+        # keep an array of 32 bits, but not a number that it cannot know to be 0.
+        if not is_large(leaf.m):
+            return asked.m
+        zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
+        late = leaf.m + spread(zero, leaf.m, asked.layers).astype(leaf.m.dtype)
+        return predict(leaf._replace(m=late))
+    # After one sum, that of |e|², a large m is read from where it has been written.
+    if not platform.gpu or (mean_alone and is_large(leaf.m)):
+        return asked.m
+    late, _ = jax.lax.optimization_barrier((leaf.m, sums))
+    return predict(leaf._replace(m=late))

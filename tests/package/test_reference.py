@@ -20,7 +20,7 @@ def runs(draw):
     family = draw(st.sampled_from(["adabelief", "aida", "ladam", "ladabelief"]))
     common = dict(
         learning_rate=draw(st.sampled_from([0.0, 1e-3, 0.1])),
-        b1=draw(st.sampled_from([0.0, 0.5, 0.9])),
+        b1=draw(st.sampled_from([0.1, 0.5, 0.9])),
         b2=draw(st.sampled_from([0.0, 0.5, 0.9, 0.999])),
         eps=draw(st.sampled_from([0.0, 1e-16, 1e-8])),
         eps_root=draw(st.sampled_from([1e-16, 1e-8])),
@@ -38,12 +38,12 @@ def runs(draw):
                 k=draw(st.integers(0, 12)),
                 xi=draw(st.sampled_from([1e-20, 1e-3, 1.0])),
             )
-            # At b1 = 0, m is g and the residual is nothing but rounding.
-            common["b1"] = draw(st.sampled_from([0.1, 0.5, 0.9]))
         case "ladam" | "ladabelief":
             processing = draw(st.sampled_from(["pre", "post"]))
             ours = dict(processing=processing)
             own = dict(processing=processing, ignore=family == "ladam")
+            if family == "ladam":  # the others need a residual
+                common["b1"] = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9]))
     shape = draw(st.sampled_from(SHAPES))
     scale = 10.0 ** draw(st.integers(-12, 12))
     is_complex = draw(st.booleans())
@@ -129,7 +129,7 @@ def test_without_momentum(family, amsgrad):
 @pytest.mark.parametrize("b2", [0.5, 0.9, 0.99, 0.999, 0.9999])
 def test_rectification_in_float32(b2):
     # Computed as it is written, rho loses its digits and b2 = 0.9999 its sixth step.
-    tx = ao.scale_by_belief(b1=0.0, b2=b2, eps=0.0, eps_root=1.0, rectify=True)
+    tx = ao.scale_by_belief(b1=1e-30, b2=b2, eps=0.0, eps_root=1.0, rectify=True)
     state, g = tx.init(jnp.zeros(())), jnp.ones(())
     for t in range(1, 40):
         u, state = tx.update(g, state)
@@ -147,7 +147,7 @@ def test_a_real_gradient_of_a_complex_parameter(k):
     start = rng.normal(size=7) + 1j * rng.normal(size=7)
     grads = [rng.normal(size=7) + 1j * rng.normal(size=7) for _ in range(6)]
     with float64():
-        tx, p = ao.aida(0.1, k=k), jnp.asarray(start)
+        tx, p = ao.aida(0.1, eps=0.0, eps_root=1e-8, k=k), jnp.asarray(start)
         state = tx.init(p)
         for i, g in enumerate(grads):
             given = jnp.asarray(g if i < 3 else g.real)
