@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from adabelief_optax._checks import is_traced
 
@@ -106,7 +105,7 @@ def bias(b: float | jax.Array, t: jax.Array, dtype: Any) -> jax.Array:
     so the weights add up to (1−b)·(1−rᵗ)/(1−r) with r the rounded b.
     """
     if isinstance(b, int | float):
-        r = float(np.dtype(dtype).type(b))
+        r = float(jnp.dtype(dtype).type(b))
         log, ratio = math.log(r) if r else -math.inf, (1 - b) / (1 - r)
         return -ratio * jnp.expm1(t.astype(dtype) * log)
     r = jnp.maximum(jnp.asarray(b, dtype), jnp.finfo(dtype).eps)  # no logarithm of 0

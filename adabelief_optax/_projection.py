@@ -40,8 +40,11 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
     """
     # A layer whose sums overflow is not projected in this step, so that a spike among
     # the gradients passes: its quotients would be NaN, and s too from then on. Where
-    # A = B = C, far above ξ, both scales are 1.
-    sums = jnp.where(jnp.isfinite(sums[:1] + sums[1:2]), sums, 1e18)
+    # A = B = C, far above ξ, both scales are 1. For a single layer fewer instructions
+    # set them to 1 in the end; for several, each user of a scale would repeat these.
+    finite, several = jnp.isfinite(sums[:1] + sums[1:2]), sums[0].size != 1
+    if several:
+        sums = jnp.where(finite, sums, 1e18)
     squares, inner = sums[:2], jnp.broadcast_to(sums[2:], (2, *sums.shape[1:]))
     scales: jax.Array | None = None
     for k, xi in rounds:
@@ -53,7 +56,7 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
             scales = jnp.ones_like(squares) if scales is None else scales
             scales = _looped_rounds(k, xi, squares, inner, scales)
     assert scales is not None
-    return scales
+    return scales if several else jnp.where(finite, scales, 1)
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
@@ -117,7 +120,7 @@ _known_rounds = jax.jit(_rounds, static_argnums=0)
 def _stacked_rounds(k: jax.Array, operands: jax.Array) -> jax.Array:
     """Returns (a, b) after k more rounds, of A, B, C, a, b and ξ of each layer."""
     inner = jnp.broadcast_to(operands[2:3], operands[:2].shape)
-    return _rounds(k, operands[5], operands[:2], inner, operands[3:5])
+    return _rounds(k, operands[5:], operands[:2], inner, operands[3:5])
 
 
 _traced_rounds = jax.custom_jvp(_stacked_rounds)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 import optax
 
 from adabelief_optax._checks import check, leaf_name
@@ -67,7 +67,7 @@ def _checked(mask: Any) -> Callable[[Any], Any]:
                 f"leaf, it raised {type(error).__name__}: {error}"
             ) from error
         for path, x in jax.tree_util.tree_leaves_with_path(found):
-            if not isinstance(x, bool | np.bool_):
+            if not isinstance(x, bool | jnp.bool_.dtype.type):
                 at = f" at '{leaf_name(path)}'" if path else ""
                 raise ValueError(f"{allowed}, got {_shown(x)}{at}")
         try:

@@ -100,11 +100,11 @@ def _answers(
     if not is_traced(asked[0].m):
         return answer(_Platform())
     on_gpu = partial(answer, _Platform(gpu=True, keeps_order=True))
+    platforms = {"cuda": on_gpu, "rocm": on_gpu}
+    if not all(is_wide(leaf.m) for leaf in leaves):
+        platforms["cpu"] = partial(answer, _Platform(keeps_order=True))
     answers: list[tuple[Any, jax.Array]] = jax.lax.platform_dependent(
-        cuda=on_gpu,
-        rocm=on_gpu,
-        cpu=partial(answer, _Platform(keeps_order=True)),
-        default=partial(answer, _Platform()),
+        default=partial(answer, _Platform()), **platforms
     )
     return answers
 

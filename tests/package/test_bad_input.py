@@ -111,7 +111,7 @@ def test_processing(factory):
         factory(1e-3, processing="mid")
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "1", None])
+@pytest.mark.parametrize("value", [-1, 1.5, "1", {"b": 0}, frozenset({0, -2})])
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
 def test_stacked_axes(name, value):
     params = {"a": jnp.ones((2, 2))}
@@ -178,7 +178,6 @@ def test_integer_parameters(factory):
         ({"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(3), "c": jnp.ones(1)}}, "a/c"),
         ({"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(4)}}, "a/b"),
         ({"a": {"w": jnp.ones(()), "b": jnp.ones(3)}}, "a/w"),
-        ({"a": {"w": jnp.ones((2, 3)), "b": None}}, "a/b"),
         ({"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.complex64)}}, "a/b"),
         ({"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(3, jnp.int32)}}, "a/b"),
     ],
@@ -189,14 +188,14 @@ def test_gradients_that_do_not_fit(factory, gradients, leaf, jit):
     params = {"a": {"w": jnp.ones((2, 3)), "b": jnp.ones(3)}}
     tx = factory()
     update = jax.jit(tx.update) if jit else tx.update
-    with pytest.raises((AssertionError, ValueError), match=leaf):
+    with pytest.raises(ValueError, match=leaf):
         update(gradients, tx.init(params), params)
 
 
 def test_nodes_that_do_not_fit():
     tx = ao.adabelief(1e-3)
     state = tx.init([jnp.ones(2), jnp.ones(3)])
-    with pytest.raises(AssertionError, match="do not match"):
+    with pytest.raises(ValueError, match="do not match"):
         tx.update((jnp.ones(2), jnp.ones(3)), state)
 
 

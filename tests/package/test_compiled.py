@@ -89,9 +89,9 @@ def test_sums_are_made_otherwise_on_gpu_alone(tx, shape, differs):
         step.lower(lowering_platforms=(platform,)).as_text()
         for platform in ("cpu", "tpu", "cuda", "rocm")
     )
-    assert cpu == tpu
     assert cuda == rocm
     assert (cuda != tpu) == differs
+    assert (cpu != tpu) == (differs and "bf16" in tpu)
 
 
 def compiled_step(tx, params):
@@ -163,11 +163,11 @@ def test_a_bfloat16_state_takes_few_instructions():
 
 @every(FAMILY)
 def test_init_takes_few_instructions(factory):
-    # A comparison and its operands, shared by both moments. With one for each, and the
-    # mean of a layer's zeros, it was up to 26 a leaf.
+    # A comparison and its operands, which XLA shares between both moments. With the mean
+    # of a layer's zeros it was up to 26 a leaf.
     params = leaves(48, (8,))
     lowered = jax.jit(factory(0.1).init).lower(params)
-    assert lowered.as_text().count("call @") == 48
+    assert lowered.as_text().count("call @") == 2 * 48
     text = lowered.compile().as_text()
     assert len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", text, re.MULTILINE)) < 9 * 48
 
@@ -251,7 +251,7 @@ def test_what_is_done_on_gpu_changes_no_number(factory, monkeypatch):
     monkeypatch.setattr(
         jax.lax,
         "platform_dependent",
-        lambda *arrays, cuda, default, **others: cuda(*arrays),
+        lambda *arrays, cuda, **others: cuda(*arrays),
     )
     jax.clear_caches()
     for x, y in zip(updates(), expected, strict=True):

@@ -19,15 +19,23 @@ def grads(steps=30, seed=0, **kwargs):
 
 
 @pytest.mark.parametrize("nesterov", [False, True])
-def test_drop_in_for_optax(nesterov):
+def test_drop_in_for_optax(x64, nesterov):
     gradients = grads(200)
     ours, state = run(ao.adabelief(1e-3, nesterov=nesterov), gradients)
     theirs, reference = run(optax.adabelief(1e-3, nesterov=nesterov), gradients)
-    assert_close(ours, theirs, 2e-6)
+    assert_close(ours, theirs, 1e-12)
     for field in ("count", "mu", "nu"):
         assert_close(
-            optax.tree.get(state, field), optax.tree.get(reference, field), 2e-6
+            optax.tree.get(state, field), optax.tree.get(reference, field), 1e-12
         )
+
+
+def test_drop_in_for_optax_in_float32():
+    # Optax's 1 − b2ᵗ has 1e-5 of rounding in the first steps, and ours has none.
+    gradients = grads(200)
+    ours, _ = run(ao.adabelief(1e-3), gradients)
+    theirs, _ = run(optax.adabelief(1e-3), gradients)
+    assert_close(ours, theirs, 2e-5)
 
 
 def test_state_of_optax_goes_on():
@@ -65,7 +73,7 @@ def test_state_of_optax_goes_on_in_its_dtypes(dtype):
 def test_k_0_is_adabelief():
     gradients = grads()
     a, _ = run(ao.aida(0.1, k=0), gradients)
-    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    b, _ = run(ao.adabelief(0.1), gradients)
     assert_close(a, b, 0)
 
 
@@ -169,7 +177,7 @@ def test_derivative_by_xi_is_that_of_the_unrolled_loop(x64):
 def test_a_layer_of_one_entry_is_elementwise(processing):
     gradients = jax.tree.map(lambda g: g.reshape(g.shape[0], -1)[:, :1], grads())
     a, _ = run(ao.ladabelief(0.1, processing=processing), gradients)
-    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    b, _ = run(ao.adabelief(0.1), gradients)
     assert_close(a, b, 1e-6)
 
 
@@ -178,7 +186,7 @@ def test_entries_as_layers_are_elementwise(processing):
     gradients = grads()
     axes = {k: len(s) for k, s in SHAPES.items()}
     a, _ = run(ao.ladabelief(0.1, processing=processing, stacked_axes=axes), gradients)
-    b, _ = run(ao.adabelief(0.1, eps=0.0, eps_root=1e-8), gradients)
+    b, _ = run(ao.adabelief(0.1), gradients)
     assert_close(a, b, 1e-6)
 
 
