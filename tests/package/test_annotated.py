@@ -281,7 +281,7 @@ def test_haliax_under_named_jit(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own
         hax = pytest.importorskip(
-            "haliax", "no haliax: make stacks", exc_type=ImportError
+            "haliax", reason="no haliax: make stacks", exc_type=ImportError
         )
     size = {"in": WIDTH, "layers": LAYERS, "out": 2}
     axes = {n: tuple(hax.Axis(a, size[a]) for a in of) for n, of in NAMES.items()}
