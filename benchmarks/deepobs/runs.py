@@ -55,13 +55,14 @@ class Runs(NamedTuple):
     @property
     def key(self) -> Record:
         """What they depend on, but the learning rate, the seed and the length."""
-        return {
+        what = {
             "problem": self.problem.name,
             "hessian": self.problem.hessian,
             "batch_size": self.problem.batch_size,
             "optimizer": self.optimizer,
             "hyperparameters": self.hyperparameters,
         }
+        return what | ({"data": data} if (data := self.problem.data) else {})
 
     @property
     def steps(self) -> int:
