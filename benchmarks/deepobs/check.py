@@ -82,6 +82,7 @@ class Size(NamedTuple):
     epochs: int | None  # at most
     seeds: int
     folder: Path  # of the records
+    together: int = 1  # networks at once
 
 
 def check(trainings: list[Training], size: Size, bar: tqdm) -> Iterator[Verdict]:
@@ -103,7 +104,7 @@ def describe(training: Training) -> str:
     return "{problem}, {optimizer}, seed {seed}".format(**training) + hessian
 
 
-def problem_of(training: Training) -> Problem:
+def problem_of(training: Training, together: int) -> Problem:
     """Returns the problem as the training had it."""
     if (name := training["problem"]) not in PROBLEMS:
         raise NoRule(f"no rule for a problem {name}; there are {', '.join(PROBLEMS)}")
@@ -111,6 +112,7 @@ def problem_of(training: Training) -> Problem:
         problem: Problem = QuadraticDeep(training.get("hessian") or 0)
     else:
         problem = PROBLEMS[name]()
+        problem.together = together
     problem.batch_size = training["batch_size"]
     return problem
 
@@ -119,14 +121,15 @@ def verdict(
     training: Training, name: str, size: Size, bar: tqdm, known: dict[str, Curves]
 ) -> Verdict:
     """Trains as the published training did, unless that is known, and compares."""
-    problem = problem_of(training)
+    problem = problem_of(training, size.together)
     criteria = CRITERIA.get(problem.name, OTHERWISE)
-    longest = problem.epochs if problem.together else criteria[0].epochs
+    bands = isinstance(problem, QuadraticDeep)
+    longest = problem.epochs if bands else criteria[0].epochs
     epochs = min(longest, size.epochs or longest)
     what = {k: v for k, v in training.items() if k not in ("seed", "epochs")}
     if (key := json.dumps(what, sort_keys=True)) not in known:
         known[key] = trained(training, problem, size._replace(epochs=epochs), bar)
-    if problem.together:
+    if bands:
         return in_bands(training, name, known[key], epochs)
     found = [within(training, name, known[key], c, epochs) for c in criteria]
     compared = [v for v in found if v.held is not None]
@@ -141,7 +144,7 @@ def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curv
     rate = hyperparameters.pop("learning_rate")
     program = Program(problem, make, problem.load())
     epochs = size.epochs or problem.epochs
-    if problem.together:
+    if isinstance(problem, QuadraticDeep):
         return program.train(np.full(ORDERS, rate), np.arange(ORDERS), epochs).curves
     name = training["optimizer"]
     runs = Runs(program, name, hyperparameters, epochs, size.folder)

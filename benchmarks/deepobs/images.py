@@ -55,12 +55,10 @@ def convolved(layer: nnx.Conv, x: Array, padding: int = 0) -> Array:
     rows, columns, _, channels = layer.kernel.shape
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
     shifted = [
-        x[:, i : i + height, j : j + width]
-        for i in range(rows)
-        for j in range(columns)
+        x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)
     ]
     kernel = layer.kernel.reshape(-1, channels)
-    return jnp.concatenate(shifted, -1) @ kernel + layer.bias
+    return jnp.concatenate(shifted, -1) @ kernel + layer.bias.reshape(1, 1, 1, -1)
 
 
 def pooled(x: Array) -> Array:
