@@ -121,7 +121,7 @@ def new_moments(
             for x, of_m in zip(s, m, strict=True)
         ]
         m = list(map(again, m, means, layers, g, mu))
-    pairs = list(map(partial(round_moments, t, average), g, mu, nu, m, s))
+    pairs = list(map(partial(round_moments, t), m, s, mu, nu))
     return [m for m, _ in pairs], [s for _, s in pairs]
 
 
