@@ -121,7 +121,7 @@ def new_moments(
             for x, of_m in zip(s, m, strict=True)
         ]
         m = list(map(again, m, means, layers, g, mu))
-    pairs = list(map(partial(round_moments, t), m, s, mu, nu))
+    pairs = list(map(partial(round_moments, t, settings.b1), g, m, s, mu, nu))
     return [m for m, _ in pairs], [s for _, s in pairs]
 
 

@@ -17,12 +17,13 @@ three are needed, and must be mixed well:
   ever. The error of their mean would then be that of a single entry.
 - The old number, because arrays whose positions are the same must round apart.
 
-The average takes one half of its hash and the second moment the other half of its own,
+The second moment takes one half of its hash and the average the other half of its own,
 so that they round independently even where both hold the same number.
 
-The step uses the rounded moments, as stored. So no unrounded copy has to stay in
-memory. The price is small: the newest rounding adds about a fifth of the error that
-earlier roundings have left in the average.
+The residual is that of the average before it is rounded, and the step uses the rounded
+moments, as stored. So no unrounded copy has to stay in memory. The price is small: the
+newest rounding adds about a fifth of the error that earlier roundings have left in the
+average.
 """
 
 from functools import partial
@@ -31,7 +32,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._moments import is_wide, real, store
+from adabelief_optax._moments import is_wide, real, store, widen
 
 # The factors of the hash lowbias32 of C. Wellons.
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
@@ -39,31 +40,53 @@ _GOLDEN = 0x9E3779B9  # the first 32 bits of the golden ratio's fraction
 
 
 def round_moments(
-    t: jax.Array, m: jax.Array, s: jax.Array, mu: jax.Array, nu: jax.Array
+    t: jax.Array,
+    b1: Any,
+    g: jax.Array,
+    m: jax.Array,
+    s: jax.Array,
+    mu: jax.Array,
+    nu: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the new m and s, rounded stochastically if they are kept in 16 bits.
 
     Args:
         t: the count of steps.
+        b1: the decay rate of the average.
+        g: the gradient.
         m: the new average.
         s: the new second moment, with as many axes or fewer.
         mu: the old average, as it is kept.
         nu: the old second moment, as it is kept.
     """
-    if not is_wide(mu):
-        m = _rounded_moment(t, m, mu, upper=False)
     if not is_wide(nu):
-        s = _rounded_moment(t, s, nu, upper=True)
-    return m, s
+        s = _rounded_second_moment(t, s, nu)
+    if is_wide(mu):
+        return m, s
+    if s.ndim < m.ndim:
+        return _rounded_average(t, m, mu), s
+    # XLA on CPU would keep the m from which s was made, as it was before it is rounded,
+    # in an array of its own. It makes m again where another formula says so. The new s
+    # in the hash has it come first, so that each can be written over its old number.
+    wide = widen(mu)
+    return _rounded_average(t, wide + (1 - b1) * (g - wide), mu, s), s
 
 
-@partial(jax.jit, static_argnames="upper")  # to be traced once a shape
-def _rounded_moment(
-    t: jax.Array, x: jax.Array, old: jax.Array, upper: bool
+@jax.jit  # to be traced once a shape, not for every leaf
+def _rounded_second_moment(t: jax.Array, s: jax.Array, nu: jax.Array) -> jax.Array:
+    bits = random_bits(mix(t.astype(jnp.uint32)), digits_of_16(nu))
+    return store(stochastic_round(s, nu.dtype, bits >> 16), nu)
+
+
+@jax.jit
+def _rounded_average(
+    t: jax.Array, m: jax.Array, mu: jax.Array, s: jax.Array | None = None
 ) -> jax.Array:
-    bits = random_bits(mix(t.astype(jnp.uint32)), digits_of_16(old))
-    half = bits >> 16 if upper else bits & jnp.uint32(0xFFFF)
-    return store(stochastic_round(x, old.dtype, half), old)
+    word = digits_of_16(mu)
+    if s is not None:
+        word = word << 16 | digits(s) >> 16
+    bits = random_bits(mix(t.astype(jnp.uint32)), word)
+    return store(stochastic_round(m, mu.dtype, bits & jnp.uint32(0xFFFF)), mu)
 
 
 def random_bits(key: jax.Array, word: jax.Array) -> jax.Array:
@@ -78,7 +101,7 @@ def random_bits(key: jax.Array, word: jax.Array) -> jax.Array:
 
 def _by_position(x: jax.Array) -> jax.Array:
     """Returns odd multiples of the position along each axis, added up mod 2³²."""
-    numbers = jnp.zeros_like(x, jnp.uint32)
+    numbers = jnp.uint32(0)
     for axis in range(x.ndim):
         # A power of the golden ratio: no two entries of an array are near each other.
         factor = pow(_GOLDEN, axis + 1, 2**32)
