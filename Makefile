@@ -1,6 +1,6 @@
-# make demo | make test | make test-fast | make test-colab | make test-commands |
-# make stacks | make data | make lint | make notebooks | make docs | make dist.
-# Each makes the environment it needs.
+# make demo | make test | make test-fast | make test-package | make test-colab |
+# make test-commands | make stacks | make data | make lint | make notebooks | make docs |
+# make dist. Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
 PYTHON ?= python3
@@ -11,9 +11,9 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --disable-pip-version-check
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast test-floors test-colab test-commands data lint notebooks docs
-.PHONY: dist environment address stacks traffic-tpu test-tpu traffic-gpu step-time-gpu
-.PHONY: lock clean
+.PHONY: demo test test-fast test-package test-floors test-colab test-commands data lint
+.PHONY: notebooks docs dist environment address stacks traffic-tpu test-tpu traffic-gpu
+.PHONY: step-time-gpu lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -24,6 +24,10 @@ test: $(INSTALLED)
 # Under a minute on two cores: the package alone, and of its tests the quick ones.
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" tests/package $(ARGS)
+
+# All tests of the package, and none of the benchmarks and the documents.
+test-package: $(INSTALLED)
+	$(BIN)/python -m pytest tests/package adabelief_optax $(ARGS)
 
 # The tests on the lowest versions that pyproject.toml allows.
 test-floors:
@@ -38,12 +42,6 @@ COLAB = "ipython==7.34.0" "ipykernel==6.17.1" "jax==0.7.2" "jaxlib==0.7.2"
 test-colab: .venv-colab/.installed
 	.venv-colab/bin/python -m pytest tests/documents/test_notebooks.py $(ARGS)
 
-.venv-colab/.installed: pyproject.toml
-	$(PYTHON) -m venv .venv-colab
-	.venv-colab/bin/python $(PIP_INSTALL) --editable ".[notebooks]" $(COLAB) \
-	  nbclient pytest pytest-xdist
-	touch $@
-
 # What README.md and benchmarks/README.md say to type, in new environments.
 test-commands:
 	$(PYTHON) tests/documents/commands.py $(ARGS)
@@ -55,6 +53,7 @@ data: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
@@ -94,7 +93,7 @@ PACKAGES_gpu = . "jax[cuda13]"
 # Haliax's releases do not import beside a recent JAX.
 PACKAGES_stacks = ".[test]" blackjax gpjax "haliax>=1.4.dev453" keras netket numpyro \
   optimistix
-OTHERS = .venv-tpu/.installed .venv-gpu/.installed .venv-stacks/.installed
+OTHERS = $(patsubst %,.venv-%/.installed,tpu gpu stacks colab)
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
@@ -114,21 +113,34 @@ step-time-gpu: .venv-gpu/.installed
 	$(TIMES)-1b-peers.json \
 	  $(LARGE) optax.adabelief,torch.optim.AdamW,adabelief_pytorch.AdaBelief
 
+environment: $(INSTALLED)
+
+# Two targets at once would install into one environment: each waits for the other, and
+# then looks again whether there is anything left to do.
+$(INSTALLED) $(OTHERS): pyproject.toml constraints.txt
+ifndef ALONE
+	@$(PYTHON) .ci/alone.py $(@D)/.lock $(MAKE) --no-print-directory ALONE=yes $@
+else
+$(INSTALLED):
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) $(REQUIREMENTS)
+	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv-colab/.installed:
+	$(PYTHON) -m venv .venv-colab
+	.venv-colab/bin/python $(PIP_INSTALL) --editable ".[notebooks]" $(COLAB) \
+	  nbclient pytest pytest-xdist
+	touch $@
+
 # The versions of constraints.txt without the hashes: XLA's compilers are not in it.
-$(OTHERS): .venv-%/.installed: pyproject.toml constraints.txt
+$(filter-out .venv-colab/%,$(OTHERS)): .venv-%/.installed:
 	$(PYTHON) -m venv .venv-$*
 	grep '^[a-z]' constraints.txt | tr -d '\\' > .venv-$*/constraints.txt
 	.venv-$*/bin/python $(PIP_INSTALL) \
 	  --editable $(PACKAGES_$*) --constraint .venv-$*/constraints.txt
 	touch $@
-
-environment: $(INSTALLED)
-
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) $(REQUIREMENTS)
-	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
-	touch $@
+endif
 
 # The newest versions for every Python that the package supports.
 lock:
@@ -137,4 +149,4 @@ lock:
 	  --no-header --no-annotate --output-file constraints.txt
 
 clean:
-	rm -rf .venv* demo-output dist smoke-output site
+	rm -rf .venv* .*_cache .hypothesis demo-output dist smoke-output site

@@ -126,7 +126,7 @@ class Belief(NamedTuple):
             (total,), m = yield Sums((square,), layers, m)
             square = mean(total, square, layers)
         s = second_moment(self.b2, self.eps_root, square, leaf.s)
-        m, s = round_moments(now.t, g, m, s, leaf.m, leaf.s)
+        m, s = round_moments(now.t, self.b1, g, m, s, leaf.m, leaf.s)
         d = jnp.maximum(s, leaf.d) if self.amsgrad else s
         m_hat = self.numerator(now, g, widen(m))
         v = jnp.sqrt(correct(widen(d), now.c2)) + self.eps

@@ -1,19 +1,29 @@
 """Stochastic rounding, for numbers kept in fewer bits than they are computed in.
 
-A bfloat16 number has eight bits. Near the mean an average with β₂ = 0.999 moves by
-a thousandth at a time, which is less than half of the last bit: rounded to nearest
-it would never move again. So x is rounded up with the probability of how far up it
-is between its two neighbours. Then the expectation is x, and small changes add up.
+A bfloat16 number has eight significant bits. An average with β₂ = 0.999 moves by at
+most a thousandth at a time when it falls, which is less than half the gap to the next
+such number: rounded to nearest it would never move again. So we round x up or down at
+random, up with the probability of how far up it lies between its two neighbours. On
+average nothing is lost, and small changes add up.
 
-The random bits of a moment are a hash of the entry's new numbers, of the one that is
-rounded and of the other moment, and of the count of steps. So they need no key and no
-position in the array: the same state and gradient give the same step, however the array
-is sharded, stacked with others or batched. Entries with equal numbers, of which a layer
-has few at any one time, round alike.
+The random bits of a moment are a hash of the count of steps, of the entry's position in
+its array and of the number that is replaced. They need no key, and the same state and
+gradient give the same step, in whatever program, however the array is sharded. All
+three are needed, and must be mixed well:
 
-The step is made of the moments as they are kept. The last rounding adds to the average
-about a fifth of what former ones, still in it, have added; and nothing but the kept
-numbers must be in memory at once.
+- The count, because a number that stays put for many steps must be rounded by random
+  bits and not by a regular sequence, which would keep it where it is.
+- The position, because entries with equal numbers would round alike and stay equal for
+  ever. The error of their mean would then be that of a single entry.
+- The old number, because arrays whose positions are the same must round apart.
+
+The second moment takes one half of its hash and the average the other half of its own,
+so that they round independently even where both hold the same number.
+
+The residual is that of the average before it is rounded, and the step uses the rounded
+moments, as stored. So no unrounded copy has to stay in memory. The price is small: the
+newest rounding adds about a fifth of the error that earlier roundings have left in the
+average.
 """
 
 from functools import partial
@@ -22,96 +32,79 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._moments import is_wide, real, store
+from adabelief_optax._moments import is_wide, real, store, widen
 
 # The factors of the hash lowbias32 of C. Wellons.
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
+_GOLDEN = 0x9E3779B9  # the first 32 bits of the golden ratio's fraction
 
 
 def round_moments(
     t: jax.Array,
+    b1: Any,
     g: jax.Array,
     m: jax.Array,
     s: jax.Array,
-    old_m: jax.Array,
-    old_s: jax.Array,
+    mu: jax.Array,
+    nu: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the new m and s, rounded stochastically if they are kept in 16 bits.
 
     Args:
         t: the count of steps.
+        b1: the decay rate of the average.
         g: the gradient.
         m: the new average.
         s: the new second moment, with as many axes or fewer.
-        old_m: the old average, in the dtype in which it is kept.
-        old_s: the old second moment, likewise.
+        mu: the old average, as it is kept.
+        nu: the old second moment, as it is kept.
     """
-    alike = s.ndim == m.ndim
-    new_s = s
-    if not is_wide(old_s):
-        new_s = _rounded_moment(t, s, old_s, m if alike else None)
-    if not is_wide(old_m):
-        m = _rounded_moment(t, m, old_m, new_s if alike else g)
-    return m, new_s
+    if not is_wide(nu):
+        s = _rounded_second_moment(t, s, nu)
+    if is_wide(mu):
+        return m, s
+    if s.ndim < m.ndim:
+        return _rounded_average(t, m, mu), s
+    # XLA on CPU would keep the m from which s was made, as it was before it is rounded,
+    # in an array of its own. It makes m again where another formula says so. The new s
+    # in the hash has it come first, so that each can be written over its old number.
+    wide = widen(mu)
+    return _rounded_average(t, wide + (1 - b1) * (g - wide), mu, s), s
 
 
 @jax.jit  # to be traced once a shape, not for every leaf
-def _rounded_moment(
-    t: jax.Array, x: jax.Array, old: jax.Array, other: jax.Array | None
+def _rounded_second_moment(t: jax.Array, s: jax.Array, nu: jax.Array) -> jax.Array:
+    bits = random_bits(mix(t.astype(jnp.uint32)), digits_of_16(nu))
+    return store(stochastic_round(s, nu.dtype, bits >> 16), nu)
+
+
+@jax.jit
+def _rounded_average(
+    t: jax.Array, m: jax.Array, mu: jax.Array, s: jax.Array | None = None
 ) -> jax.Array:
-    return store(stochastic_round(x, old.dtype, moment_bits(t, x, other)), old)
+    word = digits_of_16(mu)
+    if s is not None:
+        word = word << 16 | digits(s) >> 16
+    bits = random_bits(mix(t.astype(jnp.uint32)), word)
+    return store(stochastic_round(m, mu.dtype, bits & jnp.uint32(0xFFFF)), mu)
 
 
-def moment_bits(t: jax.Array, x: jax.Array, other: jax.Array | None) -> jax.Array:
-    """Returns random uint32, of which the first 16 bits are a moment's.
+def random_bits(key: jax.Array, word: jax.Array) -> jax.Array:
+    """Returns random uint32, a hash of key, word and the position in the array.
 
-    They are a hash of the leading bits of the moment's new numbers, before they are
-    rounded, and of another array's.
+    Args:
+        key: a scalar that differs at every step, itself well mixed.
+        word: uint32, with which entries at the same position of other arrays differ.
     """
-    word = digits(x) & jnp.uint32(0xFFFF0000)
-    if other is not None:
-        word |= digits(other) >> 16
-    # Added later than the numbers, lest one that grows as t does undo it.
-    word = word * jnp.uint32(_FIRST) + t.astype(jnp.uint32)
-    bits: jax.Array = (word ^ (word >> 15)) * jnp.uint32(_SECOND)
-    return bits
-
-
-def rounded_update(
-    count: jax.Array, seed: jax.Array, u: jax.Array, p: Any
-) -> jax.Array:
-    """Returns the update that takes p to p + u, rounded stochastically in 16 bits."""
-    dtype: Any = jnp.result_type(p)
-    if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits != 16:
-        return u
-    to_y: jax.Array = _difference(count, seed, jnp.asarray(u), jnp.asarray(p))
-    return to_y
-
-
-@partial(jax.jit, inline=True)  # outside jit one call
-def _difference(
-    count: jax.Array, seed: jax.Array, u: jax.Array, p: jax.Array
-) -> jax.Array:
-    info, wide, u = jnp.finfo(u.dtype), p.astype(jnp.float32), real(u)
-    u = u.astype(jnp.float32)
-    if info.bits < 32:
-        # XLA may leave out that u was rounded to 16 bits, in one program and not in
-        # another. This it may not leave out.
-        u = jax.lax.reduce_precision(u, info.nexp, info.nmant)
-    # Many parameters of 16 bits are equal. Those with equal updates too get numbers
-    # that are spread evenly over them, with less noise than independent ones.
-    bits = random_bits(p, u, count.astype(jnp.uint32) + seed) + _by_position(p)
-    y = stochastic_round(wide + u, p.dtype, bits).astype(p.dtype)
-    to_y = y.astype(jnp.float32) - wide
-    return jnp.where(jnp.isfinite(to_y), to_y, u)
+    return mix((word + _by_position(word)) ^ key)
 
 
 def _by_position(x: jax.Array) -> jax.Array:
     """Returns odd multiples of the position along each axis, added up mod 2³²."""
-    numbers = jnp.zeros_like(x, jnp.uint32)
+    numbers = jnp.uint32(0)
     for axis in range(x.ndim):
-        # A power of the golden ratio's first 32 bits: odd, and without a pattern.
-        factor = pow(0x9E3779B9, axis + 1, 2**32)
+        # A power of the golden ratio: no two entries of an array are near each other.
+        factor = pow(_GOLDEN, axis + 1, 2**32)
         index = jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
         numbers += index * jnp.uint32(factor)
     return numbers
@@ -126,18 +119,18 @@ def stochastic_round(x: jax.Array, dtype: Any, bits: jax.Array) -> jax.Array:
     Args:
         x: of any real dtype, or complex, of which the real part is taken.
         dtype: bfloat16 or float16.
-        bits: random uint32 of the shape of x, of which the first 16 count.
+        bits: random integers from 0 to 2¹⁶ − 1, as uint32 of the shape of x.
     """
     x = real(x).astype(jnp.float32)
     dropped = jnp.finfo(jnp.float32).nmant - jnp.finfo(dtype).nmant
     # Adding less than the unit that is kept carries into it as often as it should.
-    sums = digits(x) + (bits >> (32 - dropped))
+    sums = digits(x) + (bits >> (16 - dropped))
     kept = sums & jnp.uint32(2**32 - 2**dropped)
     y = jax.lax.bitcast_convert_type(kept, jnp.float32)
     if jnp.finfo(dtype).nexp < jnp.finfo(jnp.float32).nexp:
         # Below its smallest normal number float16 has steps of equal length.
         step = float(jnp.finfo(dtype).smallest_subnormal)
-        fraction = (bits >> 8).astype(jnp.float32) / 2**24
+        fraction = (bits.astype(jnp.float32) + 0.5) / 2**16
         subnormal = jnp.floor(x / step + fraction) * step
         y = jnp.where(jnp.abs(x) < float(jnp.finfo(dtype).tiny), subnormal, y)
     return jnp.where(jnp.isfinite(x), y, x)
@@ -149,16 +142,10 @@ def _stochastic_round_jvp(dtype: Any, primals: Any, tangents: Any) -> Any:
     return y, real(tangents[0]).astype(jnp.float32)
 
 
-def random_bits(x: jax.Array, other: jax.Array, salt: jax.Array) -> jax.Array:
-    """Returns uint32 bits of x's shape: a hash of the arrays' bits and of the salt."""
-    word = leading_bits(x) << 16 | leading_bits(other)
-    return _mix(word ^ _mix(salt))
-
-
-def leading_bits(x: jax.Array) -> jax.Array:
-    """Returns sign, exponent and seven digits of x, as the last bits of uint32."""
-    x = jax.lax.stop_gradient(real(x)).astype(jnp.bfloat16)
-    return jax.lax.bitcast_convert_type(x, jnp.uint16).astype(jnp.uint32)
+def digits_of_16(x: jax.Array) -> jax.Array:
+    """Returns the bits of an array of 16 bits, as uint32."""
+    x = jax.lax.bitcast_convert_type(jax.lax.stop_gradient(x), jnp.uint16)
+    return x.astype(jnp.uint32)
 
 
 def digits(x: jax.Array) -> jax.Array:
@@ -167,7 +154,7 @@ def digits(x: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(x, jnp.uint32)
 
 
-def _mix(x: jax.Array) -> jax.Array:
+def mix(x: jax.Array) -> jax.Array:
     """Returns a hash of 32 bits: the function lowbias32 of C. Wellons."""
     x = (x ^ (x >> 16)) * jnp.uint32(_FIRST)
     x = (x ^ (x >> 15)) * jnp.uint32(_SECOND)

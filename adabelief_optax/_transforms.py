@@ -1,11 +1,10 @@
 """The transformations: two that scale by the belief, and the marks before them."""
 
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import chex
 import jax
-import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
@@ -14,7 +13,6 @@ from adabelief_optax._engine import Belief
 from adabelief_optax._layers import Layers, layers_of
 from adabelief_optax._marks import mark
 from adabelief_optax._residual import Rule
-from adabelief_optax._rounding import rounded_update
 
 
 def scale_by_belief(
@@ -410,100 +408,3 @@ def _weighed(a: chex.Numeric, b: chex.Numeric) -> optax.GradientTransformationEx
         return Rule(weights=(a, b))
 
     return mark(weigh, jax.tree.leaves)
-
-
-class StochasticRoundingState(NamedTuple):
-    """State of `stochastic_rounding`.
-
-    Attributes:
-        count: t, the number of updates so far, an int32 scalar.
-    """
-
-    count: chex.Array
-
-
-def stochastic_rounding(
-    seed: chex.Numeric = 0,
-) -> optax.GradientTransformationExtraArgs:
-    """Rounds parameters of 16 bits stochastically, so that small updates add up.
-
-    A bfloat16 parameter has eight bits. An update of less than half of the last of
-    them is lost when `optax.apply_updates` rounds to nearest. As the last link of a
-    chain, of any optimizer, this replaces the update u of a parameter p by
-
-        u′ = y − p
-
-    where y is one of the two neighbours of p + u in the parameter's dtype: the upper
-    one with the probability of how far up p + u is between them. The expectation of
-    y is p + u, and `optax.apply_updates` lands on y exactly:
-
-        tx = optax.chain(adabelief(1e-3), stochastic_rounding())
-
-    The random bits are a hash of the entry's p and u, of the count of steps and of the
-    seed, shifted by the entry's position in the array. They need no key: the same state
-    gives the same step, however the array is sharded, and a checkpoint resumes bit for
-    bit. The position is there because many entries of a 16-bit array are equal, and
-    would otherwise round alike. It is that in the array that `update` sees: inside
-    `jax.shard_map` that of the device, and in a stack of layers that in the stack.
-
-    Updates of such parameters are float32, in which y − p has no rounding error that
-    matters. So it is the last link, after a wrapper such as `optax.apply_if_finite`,
-    which expects updates in the dtype of the gradients. Parameters of 32 bits or more,
-    integers, None leaves and masked nodes pass untouched. Where p + u is not finite, or
-    rounds to what is not, u is passed on as it is.
-
-    Args:
-        seed: an integer that varies the random bits.
-
-    Returns:
-        An `optax.GradientTransformationExtraArgs` with `StochasticRoundingState`.
-
-    Raises:
-        ValueError: if the seed is not an integer of at least 0; in `update`, without
-            parameters.
-
-    Example:
-        >>> import jax.numpy as jnp, optax
-        >>> from adabelief_optax import stochastic_rounding
-        >>> start = jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16)
-        >>> for link in (optax.identity(), stochastic_rounding()):
-        ...     tx, p = optax.chain(optax.sgd(1.0), link), start
-        ...     state = tx.init(p)
-        ...     for _ in range(100):
-        ...         updates, state = tx.update(jnp.full(1000, 1e-3), state, p)
-        ...         p = optax.apply_updates(p, updates)
-        ...     print(f"{jnp.mean(start - p, dtype=float):.2f}")
-        0.00
-        0.10
-
-    References:
-        Gupta et al., "Deep Learning with Limited Numerical Precision", arXiv
-        1502.02551, 2015
-    """
-    check(seed=seed)
-
-    def init_fn(params: optax.Params) -> StochasticRoundingState:
-        del params
-        return StochasticRoundingState(jnp.zeros([], jnp.int32))
-
-    def update_fn(
-        updates: optax.Updates,
-        state: Any,
-        params: optax.Params | None = None,
-        **extra_args: Any,
-    ) -> tuple[optax.Updates, StochasticRoundingState]:
-        del extra_args
-        if params is None:
-            raise ValueError(
-                "stochastic_rounding needs the parameters: call "
-                "update(gradients, state, params)"
-            )
-        t = jnp.asarray(optax.safe_increment(state.count))
-        # Neighbouring seeds are then far apart, beyond any count of steps.
-        known = jnp.uint32(seed % 2**32) if isinstance(seed, int) else seed
-        far_apart = jnp.asarray(known, jnp.uint32) * jnp.uint32(0x9E3779B9)
-        rounded = partial(rounded_update, t, far_apart)
-        updates = jax.tree.map(rounded, updates, params)
-        return updates, StochasticRoundingState(t)
-
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)

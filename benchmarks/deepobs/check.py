@@ -28,16 +28,26 @@ Training = dict[str, Any]
 
 
 class Criterion(NamedTuple):
-    """How near is near: in a metric, after some epochs."""
+    """How near is near: in a metric, at every epoch or in the mean over the epochs."""
 
     metric: str
     epochs: int
     tolerance: float
     relative: bool
+    averaged: bool = False
 
 
-CRITERIA = {"fmnist_2c2d": Criterion("test_accuracy", 5, 0.007, relative=False)}
-OTHERWISE = Criterion("test_loss", 1, 0.03, relative=True)
+# Of CIFAR-10: three standard deviations of the difference between one training and the
+# mean of three, as the study's own seeds scatter. Their means over five epochs have a
+# standard deviation of 0.6 to 0.9 points of accuracy and 0.4 to 2.8 % of the loss.
+CRITERIA = {
+    "fmnist_2c2d": [Criterion("test_accuracy", 5, 0.007, relative=False)],
+    "cifar10_3c3d": [
+        Criterion("test_accuracy", 5, 0.03, relative=False, averaged=True),
+        Criterion("test_loss", 5, 0.08, relative=True, averaged=True),
+    ],
+}
+OTHERWISE = [Criterion("test_loss", 1, 0.03, relative=True)]
 
 
 class Verdict(NamedTuple):
@@ -72,6 +82,7 @@ class Size(NamedTuple):
     epochs: int | None  # at most
     seeds: int
     folder: Path  # of the records
+    together: int = 1  # networks at once
 
 
 def check(trainings: list[Training], size: Size, bar: tqdm) -> Iterator[Verdict]:
@@ -93,7 +104,7 @@ def describe(training: Training) -> str:
     return "{problem}, {optimizer}, seed {seed}".format(**training) + hessian
 
 
-def problem_of(training: Training) -> Problem:
+def problem_of(training: Training, together: int) -> Problem:
     """Returns the problem as the training had it."""
     if (name := training["problem"]) not in PROBLEMS:
         raise NoRule(f"no rule for a problem {name}; there are {', '.join(PROBLEMS)}")
@@ -101,6 +112,7 @@ def problem_of(training: Training) -> Problem:
         problem: Problem = QuadraticDeep(training.get("hessian") or 0)
     else:
         problem = PROBLEMS[name]()
+        problem.together = together
     problem.batch_size = training["batch_size"]
     return problem
 
@@ -109,16 +121,20 @@ def verdict(
     training: Training, name: str, size: Size, bar: tqdm, known: dict[str, Curves]
 ) -> Verdict:
     """Trains as the published training did, unless that is known, and compares."""
-    problem = problem_of(training)
-    criterion = CRITERIA.get(problem.name, OTHERWISE)
-    longest = problem.epochs if problem.together else criterion.epochs
+    problem = problem_of(training, size.together)
+    criteria = CRITERIA.get(problem.name, OTHERWISE)
+    bands = isinstance(problem, QuadraticDeep)
+    longest = problem.epochs if bands else criteria[0].epochs
     epochs = min(longest, size.epochs or longest)
     what = {k: v for k, v in training.items() if k not in ("seed", "epochs")}
     if (key := json.dumps(what, sort_keys=True)) not in known:
         known[key] = trained(training, problem, size._replace(epochs=epochs), bar)
-    if problem.together:
+    if bands:
         return in_bands(training, name, known[key], epochs)
-    return within(training, name, known[key], criterion, epochs)
+    found = [within(training, name, known[key], c, epochs) for c in criteria]
+    compared = [v for v in found if v.held is not None]
+    # The first that does not hold, if any: True sorts after False.
+    return min(compared, key=lambda v: bool(v.held), default=found[0])
 
 
 def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curves:
@@ -128,7 +144,7 @@ def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curv
     rate = hyperparameters.pop("learning_rate")
     program = Program(problem, make, problem.load())
     epochs = size.epochs or problem.epochs
-    if problem.together:
+    if isinstance(problem, QuadraticDeep):
         return program.train(np.full(ORDERS, rate), np.arange(ORDERS), epochs).curves
     name = training["optimizer"]
     runs = Runs(program, name, hyperparameters, epochs, size.folder)
@@ -171,21 +187,26 @@ def within(
     metric = criterion.metric
     if metric not in training["epochs"]:
         return Verdict(None, f"not checked  {name}: it has no {metric}")
-    there = published_curve(training, metric, length)
-    here = curves[metric].mean(0)[: len(there)]
-    allowed = criterion.tolerance * (np.abs(there) if criterion.relative else 1.0)
-    off = np.nan_to_num(np.abs(there - here) / allowed, nan=np.inf)[1:]
-    if not len(off):
+    there = published_curve(training, metric, length)[1:]
+    here = curves[metric].mean(0)[1 : 1 + len(there)]
+    if not len(there):
         return Verdict(None, f"not checked  {name}: it has no epochs")
-    epoch = 1 + int(off.argmax())
-    difference = criterion.tolerance * off[epoch - 1]
+    place = "in the mean of epochs 1 to"
+    if criterion.averaged:
+        there, here = there.mean(keepdims=True), here.mean(keepdims=True)
+    allowed = criterion.tolerance * (np.abs(there) if criterion.relative else 1.0)
+    off = np.nan_to_num(np.abs(there - here) / allowed, nan=np.inf)
+    worst = int(off.argmax())
+    if not criterion.averaged:
+        place = f"at epoch {worst + 1} of"
+    difference = criterion.tolerance * off[worst]
     unit = "%" if criterion.relative else "points"
     words = (
         f"at most {100 * difference:.2f} of {100 * criterion.tolerance:.2g} {unit} "
-        f"off, in {metric} at epoch {epoch} of {len(off)}: {there[epoch]:.6g}, ours "
-        f"{here[epoch]:.6g} ({len(curves[metric])} seeds)"
+        f"off, in {metric} {place} {length}: {there[worst]:.6g}, ours "
+        f"{here[worst]:.6g} ({len(curves[metric])} seeds)"
     )
-    return judged(name, (float(off[epoch - 1]), words), 1)
+    return judged(name, (float(off[worst]), words), 1)
 
 
 def published_curve(training: Training, metric: str, length: int) -> np.ndarray:

@@ -7,9 +7,14 @@ stopped. In the end the page DEEPOBS.md and its pictures are made of all results
 
 import argparse
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import jax
 from tqdm import tqdm
 
 from benchmarks import cli, locks, machine
@@ -18,6 +23,7 @@ from benchmarks.deepobs import compare, report
 from benchmarks.deepobs.check import PUBLISHED, SEEDS, Size, check, read
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import RESULTS
+from benchmarks.deepobs.training import SCHEDULES
 from benchmarks.optimizers import OPTIMIZERS
 
 
@@ -29,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{option}", type=cli.names(known), default=list(known), help=words)
     count = cli.integer(1)
     add("--epochs", type=count, help="of a training; default the problem's own number")
+    add("--tuning-epochs", type=count, help="default as many as --epochs")
+    words = "of the learning rate, default constant, as DeepOBS has it"
+    add("--schedule", choices=SCHEDULES, default="constant", help=words)
+    words = "trainings of networks at once, under vmap; default 1, without a CPU 4"
+    add("--together", type=count, help=words)
+    words = "after which to stop; the same command goes on later"
+    add("--seconds", type=count, help=words)
     add("--rates", type=compare.rates, default=compare.RATES, help=compare.RATES_HELP)
     words = "that choose the learning rate, default 1"
     add("--tuning-seeds", type=count, default=1, help=words)
@@ -53,7 +66,14 @@ def run(args: argparse.Namespace) -> None:
         report.write(args.results, args.out)
         return
     print(f"{machine.summary()}", flush=True)
-    with locks.locked(args.results), tqdm(total=0, unit="step") as bar:
+    args.together = args.together or (1 if jax.default_backend() == "cpu" else 4)
+    with (
+        locks.locked(args.results),
+        tqdm(total=0, unit="step", mininterval=1) as bar,
+        # A GPU else rounds the factors of products to ten bits.
+        jax.default_matmul_precision("float32"),
+        stopped_after(args.seconds),
+    ):
         try:
             if args.check:
                 check_file(args, bar)
@@ -63,12 +83,24 @@ def run(args: argparse.Namespace) -> None:
             sys.exit("stopped; the same command goes on from what is recorded")
 
 
+@contextmanager
+def stopped_after(seconds: int | None) -> Iterator[None]:
+    """Interrupts the block as Ctrl-C does, after so many seconds."""
+    timer = threading.Timer(seconds or 0, signal.raise_signal, [signal.SIGINT])
+    if seconds:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def check_file(args: argparse.Namespace, bar: tqdm) -> None:
     """Prints a line for each training of a file; exits with 1 if one did not hold."""
     others = set(PROBLEMS) - set(args.problem)
     trainings = [x for x in read(args.check) if x["problem"] not in others]
     found = []
-    size = Size(args.epochs, args.seeds or SEEDS, args.results)
+    size = Size(args.epochs, args.seeds or SEEDS, args.results, args.together)
     for verdict in check(trainings, size, bar):
         bar.write(verdict.line, sys.stdout)
         sys.stdout.flush()
@@ -84,6 +116,7 @@ def compare_all(args: argparse.Namespace, bar: tqdm) -> None:
     trained = False
     for name in args.problem:
         problem = PROBLEMS[name]()
+        problem.together = problem.together and args.together
         try:
             splits = problem.load()
         except MissingData as error:
@@ -94,7 +127,9 @@ def compare_all(args: argparse.Namespace, bar: tqdm) -> None:
             args.rates,
             args.tuning_seeds,
             args.seeds or compare.SEEDS,
+            args.tuning_epochs or args.epochs or problem.epochs,
             args.epochs or problem.epochs,
+            args.schedule,
         )
         bar.total += len(args.optimizer) * compare.steps(problem, splits, size)
         for optimizer in args.optimizer:

@@ -1,6 +1,7 @@
-"""DeepOBS's protocol: tune the learning rate, which stays constant; then ten seeds.
+"""DeepOBS's protocol: tune the learning rate, then train ten seeds with the best.
 
-The best last validation metric chooses among the rates.
+The best last validation metric chooses. While the best rate is the least or the largest
+that was tried, the grid goes on in this direction, as far as DeepOBS's own grid goes.
 """
 
 import argparse
@@ -26,12 +27,14 @@ SEEDS = 10
 
 
 class Size(NamedTuple):
-    """How much is trained."""
+    """How much is trained, and how."""
 
     rates: list[float]
     tuning_seeds: int
     seeds: int
+    tuning_epochs: int
     epochs: int
+    schedule: str = "constant"
 
 
 def rates(text: str) -> list[float]:
@@ -47,9 +50,9 @@ def rates(text: str) -> list[float]:
 
 def steps(problem: Problem, splits: Splits, size: Size) -> int:
     """Returns the steps of all trainings by one optimizer."""
-    trainings = len(size.rates) * size.tuning_seeds + size.seeds
+    tuning = len(size.rates) * size.tuning_seeds * size.tuning_epochs
     batches = len(problem.order(len(jax.tree.leaves(splits.train)[0])))
-    return trainings * size.epochs * batches
+    return (tuning + size.seeds * size.epochs) * batches
 
 
 def tune_and_train(
@@ -58,18 +61,39 @@ def tune_and_train(
     """Completes the records of one optimizer on one problem."""
     optimizer = OPTIMIZERS[name]
     program = Program(
-        problem, lambda rate: optimizer.make(rate, BETAS, optimizer.eps), splits
+        problem,
+        lambda rate: optimizer.make(rate, BETAS, optimizer.eps),
+        splits,
+        size.schedule,
     )
     b1, b2 = BETAS
     given = {"b1": b1, "b2": b2} | optimizer.arguments(optimizer.eps)
-    tuning = Runs(program, name, given, size.epochs, folder, with_curves=False)
-    seeds = [TUNING_SEED + i for i in range(size.tuning_seeds)]
-    trials = [Run(rate, seed) for rate in size.rates for seed in seeds]
-    finals = [Run(0.0, seed) for seed in range(size.seeds)]
-    rate = best(problem, complete(tuning, trials, bar))
-    complete(
-        tuning._replace(with_curves=True), [f._replace(rate=rate) for f in finals], bar
-    )
+    finals = Runs(program, name, given, size.epochs, folder)
+    tuning = finals._replace(epochs=size.tuning_epochs, with_curves=False)
+    rate = tuned(tuning, size, bar)
+    complete(finals, [Run(rate, seed) for seed in range(size.seeds)], bar)
+
+
+def tuned(tuning: Runs, size: Size, bar: tqdm) -> float:
+    """Returns the best learning rate, which has a worse one on either side."""
+    rates, more = [], sorted(size.rates)
+    while more:
+        rates = sorted({*rates, *more})
+        seeds = [TUNING_SEED + i for i in range(size.tuning_seeds)]
+        trials = [Run(rate, seed) for rate in rates for seed in seeds]
+        rate = best(tuning.problem, complete(tuning, trials, bar))
+        more = beyond(rates, rate)
+        bar.total += tuning.steps * len(more) * len(seeds)
+    return rate
+
+
+def beyond(rates: list[float], rate: float) -> list[float]:
+    """Returns the rate to try next, if this one is the first or the last of several."""
+    if len(rates) == 1 or rates[0] < rate < rates[-1]:
+        return []
+    neighbour = rates[1] if rate == rates[0] else rates[-2]
+    following = float(f"{rate**2 / neighbour:.3g}")
+    return [following] if RATES[0] <= following <= RATES[-1] else []
 
 
 def best(problem: Problem, records: list[Record]) -> float:

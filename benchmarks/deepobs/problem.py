@@ -34,8 +34,9 @@ class Problem(ABC):
     # Adam at their best learning rates, comes to in the end, rounded.
     target: float | None = None
     hessian: int | None = None  # the number of the quadratic's
+    data: str | None = None  # a checksum, where any copy of the data is taken
     shuffled = True  # the training data is, once
-    together = False  # many trainings at once, under `vmap`
+    together: int | None = 1  # so many trainings at once, or all; several under `vmap`
 
     @property
     def larger_is_better(self) -> bool:

@@ -55,13 +55,23 @@ class Runs(NamedTuple):
     @property
     def key(self) -> Record:
         """What they depend on, but the learning rate, the seed and the length."""
-        return {
+        what = {
             "problem": self.problem.name,
             "hessian": self.problem.hessian,
             "batch_size": self.problem.batch_size,
             "optimizer": self.optimizer,
             "hyperparameters": self.hyperparameters,
         }
+        optional = {
+            "data": self.problem.data,
+            "schedule": None if self.constant else self.program.schedule,
+        }
+        return what | {name: value for name, value in optional.items() if value}
+
+    @property
+    def constant(self) -> bool:
+        """Whether a training begins as a shorter one does."""
+        return self.program.schedule == "constant"
 
     @property
     def steps(self) -> int:
@@ -74,8 +84,9 @@ def complete(runs: Runs, wanted: list[Run], bar: tqdm) -> list[Record]:
     known = unchanged(runs, recorded(runs, wanted))
     bar.update(runs.steps * len(known))
     missing = [run for run in wanted if run not in known]
-    groups = [missing] if runs.problem.together else [[run] for run in missing]
-    for group in filter(None, groups):
+    size = runs.problem.together or len(wanted)
+    for start in range(0, len(missing), size):
+        group = missing[start : start + size]
         began = time.perf_counter()
         advance = partial(bar.update, len(group))
         outcome = runs.program.train(*columns(runs, group), runs.epochs, advance)
@@ -87,9 +98,13 @@ def complete(runs: Runs, wanted: list[Run], bar: tqdm) -> list[Record]:
 
 
 def columns(runs: Runs, group: list[Run]) -> tuple[Any, Any]:
-    """Returns learning rates and seeds as the program wants them."""
-    if not runs.problem.together:
+    """Returns learning rates and seeds as the program wants them.
+
+    A group is filled up, so that one compiled program serves groups of every size.
+    """
+    if not runs.program.together:
         return group[0].rate, group[0].seed
+    group = group + group[-1:] * ((runs.problem.together or 0) - len(group))
     return np.array([run.rate for run in group]), np.array([run.seed for run in group])
 
 
@@ -98,7 +113,7 @@ def recorded(runs: Runs, wanted: list[Run]) -> dict[Run, Record]:
     found = {}
     for record in read(runs.path):
         run = Run(record["rate"], record["seed"])
-        longer = runs.with_curves and record["epochs"] > runs.epochs
+        longer = runs.with_curves and runs.constant and record["epochs"] > runs.epochs
         if (
             run in wanted
             and runs.key.items() <= record.items()
@@ -112,7 +127,8 @@ def recorded(runs: Runs, wanted: list[Run]) -> dict[Run, Record]:
 def unchanged(runs: Runs, known: dict[Run, Record]) -> dict[Run, Record]:
     """Returns these records, or none if the first has another beginning now."""
     for run, record in known.items():
-        now = runs.program.beginning(*columns(runs, [run])).reshape(-1)
+        now = runs.program.beginning(*columns(runs, [run]), record["epochs"])
+        now = np.atleast_2d(now)[0]
         before = np.array(record["beginning"], float)
         return known if np.allclose(now, before, CHANGED, 0, equal_nan=True) else {}
     return {}
@@ -122,12 +138,11 @@ def describe(
     runs: Runs, group: list[Run], outcome: Outcome, seconds: float
 ) -> list[Record]:
     """Returns a record of each training."""
-    count = len(group)
-    curves = {k: v.reshape(count, -1) for k, v in outcome.curves.items()}
-    beginning = outcome.beginning.reshape(count, -1)
+    curves = {k: np.atleast_2d(v) for k, v in outcome.curves.items()}
+    beginning = np.atleast_2d(outcome.beginning)
     end = {
         "seconds_together": seconds,
-        "trained_together": count,
+        "trained_together": len(beginning),
         "machine": machine.summary(),
     }
     records = []

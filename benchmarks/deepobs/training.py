@@ -4,9 +4,11 @@ As in DeepOBS: before training and after every epoch, on the training data, the
 validation data and the test data, and each number is the mean over the batches.
 
 Every step is one call of a compiled function. A loop inside of it would be simpler, but
-XLA's convolutions take fifty times as long in a loop on a CPU.
+XLA's convolutions take fifty times as long in a loop on a CPU. It also lets the
+learning rate be an argument, so that one program serves every schedule and length.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,6 +23,11 @@ from benchmarks.deepobs.problem import Problem
 Make = Callable[[Any], optax.GradientTransformation]  # of a learning rate
 Curves = dict[str, np.ndarray]  # such as "test_loss": [training, epoch]
 BEGINNING = 3  # batches, whose losses tell a training from others
+# What a learning rate is multiplied by, of the share of the training that is done.
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
+}
 
 
 class State(NamedTuple):
@@ -42,12 +49,16 @@ class Outcome(NamedTuple):
 class Program:
     """The compiled functions of the trainings of a problem by an optimizer.
 
-    Those of a problem with `together` run under `vmap`, the others one by one.
+    Where the problem says that several train together they run under `vmap`, else one
+    by one.
     """
 
-    def __init__(self, problem: Problem, make: Make, splits: Splits) -> None:
+    def __init__(
+        self, problem: Problem, make: Make, splits: Splits, schedule: str = "constant"
+    ) -> None:
         """Compiles nothing yet."""
         self.problem, self.make, self.splits = problem, make, splits
+        self.schedule, self.together = schedule, problem.together != 1
         self.start = self.compiled(self._start, (0, 0))
         self.step = self.compiled(self._step, (0, 0, 0, 0, None), donate=(1,))
         axes = 0, 0, 0, None
@@ -58,7 +69,7 @@ class Program:
         self, function: Callable, axes: tuple, donate: tuple[int, ...] = ()
     ) -> Callable:
         """Returns a function for many trainings at once, or for one."""
-        if self.problem.together:
+        if self.together:
             function = jax.vmap(function, axes)
         return jax.jit(function, donate_argnums=donate)
 
@@ -102,7 +113,7 @@ class Program:
         """Trains; calls `progress` after each step of each group.
 
         Args:
-            rates: a learning rate each, or one for a problem without `together`.
+            rates: a learning rate each, or one where they train one by one.
             seeds: of the parameters, the order of the batches and all noise.
             epochs: how long.
             progress: shows it.
@@ -111,8 +122,9 @@ class Program:
         losses, found = [], [self.measured(state, memory, order)]
         for epoch in range(epochs):
             now = memory
-            for rows in order:
-                state, now, loss = self.step(rates, state, now, rows, self.splits.train)
+            for number, rows in enumerate(order):
+                rate = rates * self.factor(epoch + number / len(order), epochs)
+                state, now, loss = self.step(rate, state, now, rows, self.splits.train)
                 losses = [*losses, loss] if len(losses) < BEGINNING else losses
                 progress()
             found.append(self.measured(state, memory, order))
@@ -122,30 +134,36 @@ class Program:
         curves = {name: np.stack([f[name] for f in found], -1) for name in found[0]}
         return Outcome(curves, np.stack(losses, -1))
 
-    def beginning(self, rates: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    def beginning(
+        self, rates: np.ndarray, seeds: np.ndarray, epochs: int
+    ) -> np.ndarray:
         """Returns the losses of the first batches alone."""
         state, memory = self.start(rates, seeds)
-        losses = []
-        for rows in self.order(seeds)[:BEGINNING]:
+        losses, order = [], self.order(seeds)
+        for number, rows in enumerate(order[:BEGINNING]):
+            rate = rates * self.factor(number / len(order), epochs)
             state, memory, loss = self.step(
-                rates, state, memory, rows, self.splits.train
+                rate, state, memory, rows, self.splits.train
             )
             losses.append(loss)
         return np.stack(losses, -1)
+
+    def factor(self, epoch: float, epochs: int) -> np.float32:
+        """Returns what the learning rate is multiplied by."""
+        return np.float32(SCHEDULES[self.schedule](epoch / epochs))
 
     def order(self, seeds: np.ndarray) -> np.ndarray:
         """Returns the rows of each batch of an epoch, of all trainings."""
         count = len(jax.tree.leaves(self.splits.train)[0])
         orders = [self.problem.order(count, int(seed)) for seed in np.atleast_1d(seeds)]
-        return np.stack(orders, 1) if self.problem.together else orders[0]
+        return np.stack(orders, 1) if self.together else orders[0]
 
     def measured(self, state: State, memory: Any, order: np.ndarray) -> dict[str, Any]:
         """Returns the mean of each measure over the batches of each split."""
         sizes = [len(jax.tree.leaves(split)[0]) for split in self.splits]
         fixed = [self.problem.order(size) for size in sizes]
-        if self.problem.together:
-            shape = (order.shape[1], self.problem.batch_size)
-            fixed = [np.stack([x] * shape[0], 1) for x in fixed]
+        if self.together:
+            fixed = [np.stack([x] * order.shape[1], 1) for x in fixed]
         parts = {
             "train": (self.measure_train, order[: len(fixed[2])], self.splits.train),
             "valid": (self.measure, fixed[1], self.splits.valid),

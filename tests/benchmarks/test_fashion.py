@@ -122,7 +122,7 @@ def test_says_what_to_install(files, tmp_path):
 def test_real_files_if_they_are_here():
     folder = Path(fashion_mnist.FOLDER)
     if not folder.is_dir():
-        pytest.skip("the files are not installed")  # those of the fake files say enough
+        pytest.skip("no Fashion-MNIST: apt install dataset-fashion-mnist")
     (images, labels), valid, test = fashion_mnist.load_splits()
     assert images.shape == (55_000, 28, 28) and images.dtype == np.uint8
     assert np.bincount(labels).tolist() == 10 * [5_500]
@@ -213,7 +213,7 @@ def test_the_judge_is_the_known_one(tmp_path, monkeypatch):
 
 def test_the_judge_knows_fashion():
     if not Path(fashion_mnist.FOLDER).is_dir():
-        pytest.skip("the files are not installed")
+        pytest.skip("no Fashion-MNIST: apt install dataset-fashion-mnist")
     accuracy = jax.jit(FashionCNN().measure)(frechet.judge(), FashionCNN().load().test)
     assert accuracy > 85
 
@@ -241,7 +241,7 @@ def test_a_published_distance_is_computed_again():
 
 def test_the_kept_moments_are_those_of_the_images():
     if not Path(fashion_mnist.FOLDER).is_dir():
-        pytest.skip("the files are not installed")
+        pytest.skip("no Fashion-MNIST: apt install dataset-fashion-mnist")
     with np.load(MOMENTS) as moments:
         for kept, found in zip(
             moments.values(), WGAN().load().valid["real"], strict=True

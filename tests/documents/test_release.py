@@ -19,7 +19,6 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 LOCK = (ROOT / "constraints.txt").read_text()
-WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))
 
 
 def run(*command, **options):
@@ -154,26 +153,3 @@ def test_hooks_use_the_locked_ruff():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
     (rev,) = (h["rev"] for h in hooks if h["repo"].endswith("/ruff-pre-commit"))
     assert f"\nruff=={rev.removeprefix('v')} " in LOCK
-
-
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
-def test_workflows_call_targets_of_the_makefile(path):
-    targets = re.findall(r"(?m)^([a-z-]+):", (ROOT / "Makefile").read_text())
-    jobs = yaml.safe_load(path.read_text())["jobs"].values()
-    called = [
-        step["run"].removeprefix("make ")
-        for job in jobs
-        for step in job.get("steps", [])
-        if step.get("run", "").startswith("make ")
-    ]
-    assert called
-    assert set(called) <= set(targets)
-
-
-def test_ci_tests_the_pythons_that_the_workflow_tests():
-    workflow = yaml.safe_load(
-        (ROOT / ".github" / "workflows" / "tests.yml").read_text()
-    )
-    pythons = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
-    assert f"for version in {' '.join(pythons)};" in (ROOT / ".ci/run").read_text()
-    assert PROJECT["requires-python"] == f">={pythons[0]}"

@@ -59,7 +59,7 @@ def test_recipe(name, tmp_path):
     code = RECIPES[name]
     for library in sorted(imported(code)):
         if importlib.util.find_spec(library) is None:
-            pytest.skip(f"{library} is not installed: make stacks")
+            pytest.skip(f"no {library}: make stacks")
     path = tmp_path / "recipe.py"
     path.write_text(code)
     result = python(path, PYTHONPATH=str(ROOT))

@@ -280,7 +280,9 @@ def test_nnx_lays_nu_out_without_being_asked(factory, kind):
 def test_haliax_under_named_jit(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own
-        hax = pytest.importorskip("haliax", exc_type=ImportError)
+        hax = pytest.importorskip(
+            "haliax", reason="no haliax: make stacks", exc_type=ImportError
+        )
     size = {"in": WIDTH, "layers": LAYERS, "out": 2}
     axes = {n: tuple(hax.Axis(a, size[a]) for a in of) for n, of in NAMES.items()}
     tx = OPTIMIZERS[name](0.05, stacked_axes=STACKED)

@@ -1,5 +1,6 @@
 """CIFAR-10, and a network of three convolutions and three dense layers."""
 
+import zlib
 from functools import partial
 from typing import Any
 
@@ -31,8 +32,8 @@ class Model(nnx.Module):
         """Returns the logits of a batch of images, from 0 to 255."""
         del key
         x = jax.vmap(images.standardized)(x)
-        for layer in (self.conv1, self.conv2, self.conv3):
-            x = nnx.max_pool(jax.nn.relu(layer(x)), (3, 3), (2, 2), "SAME")
+        for layer, padding in ((self.conv1, 0), (self.conv2, 0), (self.conv3, 1)):
+            x = images.pooled(jax.nn.relu(images.convolved(layer, x, padding)))
         x = jax.nn.relu(self.dense1(x.reshape(len(x), -1)))
         return self.dense3(jax.nn.relu(self.dense2(x)))
 
@@ -43,8 +44,13 @@ class Cifar(Classifier):
     kind: cifar.Kind
 
     def load(self) -> Splits:
-        """Returns 40,000 images to train, 10,000 to validate and 10,000 to test."""
-        return first_validate(*cifar.read(self.kind))
+        """Returns 40,000 images to train, 10,000 to validate and 10,000 to test.
+
+        A smaller file, of a test, is divided in the same proportion.
+        """
+        arrays = cifar.read(self.kind)
+        self.data = f"{zlib.crc32(b''.join(x.tobytes() for x in arrays)):08x}"
+        return first_validate(*arrays, count=len(arrays[0]) // 5)
 
     def augmented(self, batch: Any, key: Array) -> Any:
         """Returns the batch with changed images."""

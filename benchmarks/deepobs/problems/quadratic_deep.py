@@ -56,7 +56,7 @@ class QuadraticDeep(Problem):
     """½ (θ−x)ᵀH(θ−x) of data points x, from θ = 1 on."""
 
     name, title, metric = "quadratic_deep", "Noisy quadratic", "loss"
-    batch_size, epochs, together, target = 128, 100, True, 87.3
+    batch_size, epochs, together, target = 128, 100, None, 87.3
 
     def __init__(self, hessian: int = 0) -> None:
         """Makes the problem with the Hessian of this number."""
