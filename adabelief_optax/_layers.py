@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax._checks import AxisName, is_axis_name, leaf_name
+from adabelief_optax._checks import AxisName, is_axis_name, is_traced, leaf_name
 
 
 class Layers(NamedTuple):
@@ -69,6 +69,8 @@ def varying(x: jax.Array) -> frozenset[str]:
 
 def sums_of_zeros(zeros: jax.Array, layers: Layers) -> jax.Array:
     """Returns 0 for each layer, placed as the sums of the parameter's layers are."""
+    if is_traced(zeros) and not layers.axes and not varying(zeros):
+        return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
     names = layers.axis_name
     names = (names,) if isinstance(names, str) else names or ()
     sums = local_sum(zeros, layers)

@@ -155,16 +155,16 @@ def test_the_three_sums_of_a_small_layer_are_one_reduction():
 
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 def test_a_bfloat16_state_takes_few_instructions():
-    # Two roundings of a leaf by one short hash each: 2.3 times those of a float32
-    # state. With two long ones, and dependent on more numbers, it was 3.6 times.
+    # Two roundings of a leaf by a whole hash each: 3.1 times those of a float32 state. A
+    # shorter hash took 2.3 times, but its bits were not independent from step to step.
     low = ao.adabelief(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16")
-    assert instructions(low) < 2.6 * instructions(ao.adabelief(0.1))
+    assert instructions(low) < 3.4 * instructions(ao.adabelief(0.1))
 
 
 @every(FAMILY)
 def test_init_takes_few_instructions(factory):
-    # A comparison and its operands, which XLA shares between both moments. With the mean
-    # of a layer's zeros it was up to 26 a leaf.
+    # A comparison and its operands, which XLA shares between both moments. With the
+    # mean of a layer's zeros it was up to 26 per leaf.
     params = leaves(48, (8,))
     lowered = jax.jit(factory(0.1).init).lower(params)
     assert lowered.as_text().count("call @") == 2 * 48

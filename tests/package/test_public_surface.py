@@ -54,7 +54,7 @@ def test_defaults():
     # 1e-8, and a coupled decay.
     for f in (ao.aida, ao.ladam, ao.ladabelief):
         assert defaults(f, *names) == defaults(ao.adabelief, *names)
-        assert defaults(f, "stacked_axes") == [frozenset()]
+        assert defaults(f, "stacked_axes") == [None]
     assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
 
 
