@@ -165,13 +165,14 @@ def _to_a_neighbour(u: jax.Array, p: jax.Array, bits: jax.Array) -> jax.Array:
     """
     dtype, p = p.dtype, p.astype(jnp.float32)
     x, rest = _sum(p, u)
-    below = _below(x, rest, dtype)
-    up = _goes_up(x, rest, _number(below, dtype), _number(below + 1, dtype), bits)
-    y = _number(below + up, dtype)
-    to_y = _landing_at(y, p, mix(bits), dtype).astype(dtype)
+    near, other = _neighbours(x, rest, dtype)
+    y = jnp.where(_happens(x, rest, near, other, bits), other, near)
+    to_y = _landing_at(y, p, mix(bits), dtype)
     # As it is where nothing moves, for the sign of 0, and where the sum overflows.
-    as_it_is = (u == 0) | ~jnp.isfinite(_number(_nearest(x, dtype), dtype))
-    return jnp.where(as_it_is, u.astype(dtype), to_y)
+    as_it_is = (u == 0) | ~jnp.isfinite(near)
+    limit = float(jnp.finfo(dtype).max)
+    finite = jnp.where(jnp.isfinite(u), jnp.clip(u, -limit, limit), u)
+    return jnp.where(as_it_is, finite, to_y).astype(dtype)
 
 
 @_to_a_neighbour.defjvp
@@ -186,22 +187,23 @@ def _landing_at(y: jax.Array, p: jax.Array, bits: jax.Array, dtype: Any) -> jax.
     The two numbers next to y − p take p to y, or to the two nearest numbers that can be
     reached.
     """
-    distance, rest = _sum(y, -p)
-    below = _below(distance, rest, dtype)
-    low, high = _number(below, dtype), _number(below + 1, dtype)
-    ends = [_number(_nearest(p + u, dtype), dtype) for u in (low, high)]
-    return jnp.where(_goes_up(y, 0.0, *ends, bits), high, low)
+    near, other = _neighbours(*_sum(y, -p), dtype)
+    ends = _nearest(p + near, dtype), _nearest(p + other, dtype)
+    return jnp.where(_happens(y, 0.0, *ends, bits), other, near)
 
 
-def _goes_up(
-    x: jax.Array, rest: Any, low: jax.Array, high: jax.Array, bits: jax.Array
+def _happens(
+    x: jax.Array, rest: Any, near: jax.Array, other: jax.Array, bits: jax.Array
 ) -> jax.Array:
-    """Returns whether x + rest is rounded up to `high`, not down to `low`."""
+    """Returns whether x + rest, between near and other, is to be rounded to the other.
+
+    The chance is how far it is on the way there, so that the expectation is x + rest.
+    """
     # Lest the differences of small numbers be subnormal, which XLA on CPU takes for 0.
     scale = jnp.where(jnp.abs(x) < 1, 2.0**64, 1.0)
-    x, rest, low, high = (number * scale for number in (x, rest, low, high))
-    part = ((x - low) + rest) / (high - low)
-    return bits.astype(jnp.float32) + 0.5 < part * 2.0**32
+    x, rest, near, other = (number * scale for number in (x, rest, near, other))
+    chance = ((x - near) + rest) / (other - near)
+    return bits.astype(jnp.float32) + 0.5 < chance * 2.0**32
 
 
 def _sum(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -211,23 +213,24 @@ def _sum(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, (x - (total - of_y)) + (y - of_y)
 
 
-def _below(x: jax.Array, rest: jax.Array, dtype: Any) -> jax.Array:
-    """Returns the place of the largest number up to x + rest; see `_nearest`."""
+def _neighbours(x: jax.Array, rest: Any, dtype: Any) -> tuple[jax.Array, jax.Array]:
+    """Returns the number of a dtype nearest to x, and that on the other side of it."""
     near = _nearest(x, dtype)
-    y = _number(near, dtype)
-    return near - ((y > x) | ((y == x) & (rest < 0)))
+    side = jnp.where((x - near) + rest < 0, -jnp.inf, jnp.inf).astype(dtype)
+    other = jax.lax.nextafter(near.astype(dtype), side)
+    return near, other.astype(jnp.float32)
 
 
 def _nearest(x: jax.Array, dtype: Any) -> jax.Array:
-    """Returns the place of the nearest number among those of the dtype, 0 that of 0.
+    """Returns the nearest number of a dtype of 16 bits, in float32.
 
-    One more is the place of the next larger number.
+    XLA may leave out a cast that another one undoes, but not this.
     """
-    bits = jax.lax.bitcast_convert_type(x.astype(dtype), jnp.int16).astype(jnp.int32)
-    return jnp.where(bits < 0, -(bits & 0x7FFF), bits)
-
-
-def _number(place: jax.Array, dtype: Any) -> jax.Array:
-    """Returns the number at a place, in float32."""
-    bits = jnp.where(place < 0, 0x8000 - place, place).astype(jnp.uint16)
-    return jax.lax.bitcast_convert_type(bits, dtype).astype(jnp.float32)
+    info = jnp.finfo(dtype)
+    y: jax.Array = jax.lax.reduce_precision(x, info.nexp, info.nmant)
+    if info.nexp < jnp.finfo(jnp.float32).nexp:
+        # Below its smallest normal number float16 has steps of equal length.
+        step = float(info.smallest_subnormal)
+        small = jnp.abs(x) < float(info.tiny)
+        y = jnp.where(small, jnp.round(x / step) * step, y)
+    return y
