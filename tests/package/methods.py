@@ -36,8 +36,12 @@ EXACT = {
     "aida-k0": functools.partial(ao.aida, k=0),
     "aida-k1": functools.partial(ao.aida, k=1),
     "aida-k20": functools.partial(ao.aida, k=20),
-    "ladam-post": functools.partial(ao.ladam, processing="post"),
-    "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
+    # The mean of the stepsizes is that of an entry without gradients, if there is one:
+    # with the default eps_root up to 3e6.
+    "ladam-post": functools.partial(ao.ladam, processing="post", eps_root=1e-8),
+    "ladabelief-post": functools.partial(
+        ao.ladabelief, processing="post", eps_root=1e-8
+    ),
 }
 
 # These round to eight bits, where another order of operations is visible.
