@@ -147,3 +147,15 @@ def test_where_nothing_can_be_written_the_tests_run(tmp_path):
         *("-o", f"cache_dir={tmp_path / 'a file' / 'cache'}"),
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_the_fast_tests_have_some_of_every_file():
+    (command,) = re.findall(r"pytest -m \"(.*)\" tests/package", MAKEFILE)
+    done = python(
+        *("-m", "pytest", "-n", "0", "-q", "--collect-only", "-p", "no:cacheprovider"),
+        *("-m", command, "tests/package"),
+    )
+    assert done.returncode == 0, done.stdout
+    found = set(re.findall(r"(?m)^tests/package/(\w+)\.py::", done.stdout))
+    assert found == {path.stem for path in ROOT.glob("tests/package/test_*.py")}

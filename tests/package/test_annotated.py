@@ -173,6 +173,7 @@ def test_train_state_of_boxed_parameters(name, logical, tmp_path):
     assert_restored(tmp_path / "state", state)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("boxed", [False, True], ids=["plain", "boxed"])
 def test_map_params_of_boxed_parameters(boxed):
     mesh, tx = mesh_of(), ao.ladabelief(0.05)

@@ -64,6 +64,7 @@ def test_goes_on_where_the_other_stopped(name, to_optax, tmp_path):
     assert_close((updates, after), (expected, after_expected))
 
 
+@pytest.mark.quick
 def test_a_chain_with_another_number_of_links_differs():
     states = [pair(name)[1].init(params_like()) for name in ("plain", "decay")]
     assert jax.tree.structure(states[0]) != jax.tree.structure(states[1])

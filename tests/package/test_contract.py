@@ -15,6 +15,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*donated buffers were not usabl
 every_method, every_exact_method, every_family = map(every, (METHODS, EXACT, FAMILY))
 LOW = [jnp.float16, jnp.bfloat16, jnp.float32, jnp.complex64]
 HIGH = [jnp.float64, jnp.complex128]
+# All dtypes for the four methods; bfloat16, which alone is rounded, for all options.
+QUICK_TYPED = {f"{n}-{d.dtype.name}": (f, d) for n, f in FAMILY.items() for d in LOW}
+TYPED = {
+    **QUICK_TYPED,
+    **{f"{n}-{d.dtype.name}": (f, d) for n, f in FAMILY.items() for d in HIGH},
+    **{f"{n}-bfloat16": (f, jnp.bfloat16) for n, f in METHODS.items()},
+}
 
 
 def dtypes(tree):
@@ -83,13 +90,9 @@ def test_schedule_is_constant(factory):
     assert_close(a, b)
 
 
-@every_method
-@pytest.mark.parametrize(
-    "dtype",
-    [*LOW, *(pytest.param(d, marks=pytest.mark.slow) for d in HIGH)],
-    ids=lambda d: jnp.dtype(d).name,
-)
-def test_updates_have_the_gradient_dtype_and_the_state_never_changes(factory, dtype):
+@every(TYPED, kept=QUICK_TYPED, argument="case")
+def test_updates_have_the_gradient_dtype_and_the_state_never_changes(case):
+    factory, dtype = case
     with float64() if dtype in HIGH else np.errstate():
         tx, params = factory(1e-2), params_like(dtype)
         state = tx.init(params)
@@ -166,8 +169,7 @@ def test_vmap_over_learning_rate_and_decay_rates(factory):
 
 @pytest.mark.slow
 @every_method
-@pytest.mark.parametrize("scale", [0.0, 1.0])
-def test_finite_gradients_through_the_update(factory, scale):
+def test_finite_gradients_through_the_update(factory):
     params = params_like()
 
     def loss(learning_rate, b1, eps_root, g):
@@ -180,9 +182,11 @@ def test_finite_gradients_through_the_update(factory, scale):
         # Past the fifth step, from which on rectified ones adapt.
         return jax.lax.scan(step, tx.init(params), length=7)[1].sum()
 
-    g = jax.tree.map(lambda g: scale * g, gradient(params))
-    derivatives = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))(1e-2, 0.9, 1e-8, g)
-    assert all(np.isfinite(d).all() for d in jax.tree.leaves(derivatives))
+    derivatives = jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3)))
+    for scale in (0.0, 1.0):
+        g = jax.tree.map(lambda g, scale=scale: scale * g, gradient(params))
+        found = derivatives(1e-2, 0.9, 1e-8, g)
+        assert all(np.isfinite(d).all() for d in jax.tree.leaves(found))
 
 
 @every_method

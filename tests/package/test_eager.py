@@ -43,6 +43,7 @@ LOOPS = {
 }
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("factory", LOOPS.values(), ids=LOOPS)
 def test_an_eager_loop_compiles_nothing(factory, compiled):
     tx = factory(1e-2)

@@ -151,6 +151,7 @@ def test_a_float16_average_keeps_small_gradients():
     np.testing.assert_array_equal(mu % 2.0**-24, 0)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     "arguments, message",
     [
@@ -166,6 +167,7 @@ def test_messages_of_arguments(arguments, message):
         ao.aida(1e-3, **arguments)
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float16])
 def test_a_xi_of_few_bits_divides_no_zero_by_zero(dtype, k):

@@ -36,6 +36,7 @@ def test_known_arrays_inside_a_trace(factory):
     )
 
 
+@pytest.mark.quick
 @every_family
 def test_the_usual_way_to_restore_a_checkpoint(factory):
     # The comparison of a known array is traced too inside a trace.
@@ -57,6 +58,7 @@ def test_known_arrays_of_a_projection_and_of_stepsizes():
     assert_close(jax.jit(step)(g), ao.stepsizes(state, eps=0.0))
 
 
+@pytest.mark.quick
 def test_known_arrays_are_checked_inside_a_trace():
     b1 = jnp.float32(1.5)
     with pytest.raises(ValueError, match="b1 must be"):

@@ -108,6 +108,7 @@ def test_projection_between_extremes(k, xi):
     assert_finite(run(ao.aida(1e-3, k=k, xi=xi), sizes * noise(60, (32,))))
 
 
+@pytest.mark.quick
 def test_float16_moments_saturate():
     tx = ao.scale_by_belief(mu_dtype="float16")
     updates, state = tx.update(jnp.full(2, 1e6), tx.init(jnp.ones(2)))

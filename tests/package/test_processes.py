@@ -16,7 +16,6 @@ def run_alone(code):
     return done.stdout
 
 
-@pytest.mark.slow
 def test_tracing_starts_no_backend():
     # jax.device_count() did, after which jax.distributed.initialize() refuses.
     run_alone(

@@ -324,6 +324,7 @@ def test_the_cost_of_moving_the_layers_in_front_is_seen():
     assert bytes_of_step(ao.aida, 1, move=True) > 1.05 * bytes_of_step(ao.aida, 1)
 
 
+@pytest.mark.quick
 @every_optimizer
 def test_a_leaf_with_too_few_axes_is_named(factory):
     params = {"blocks": jnp.ones((3, 4)), "head": {"bias": jnp.ones(4)}}

@@ -65,6 +65,7 @@ def test_does_as_well_as_schedule_free_adam(learning_rate):
         assert accuracy > adam_accuracy - 0.01
 
 
+@pytest.mark.quick
 def test_without_b1_nothing_is_predicted():
     # Each gradient is then its own prediction, and every step as long as it can be.
     loss, accuracy = trained(wrapped(ao.adabelief, 1e-2, b1=0.0))

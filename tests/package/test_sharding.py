@@ -194,6 +194,7 @@ def test_the_shape_of_the_state_takes_shardings(name, kind):
         assert_close(state, tx.init(params), 0)
 
 
+@pytest.mark.quick
 def test_the_check_for_moved_arrays_can_fail():
     with mesh_of(AxisType.Auto) as mesh:
         x = jax.device_put(jnp.ones((8, 16)), NamedSharding(mesh, P("x")))
@@ -271,6 +272,7 @@ def test_a_stack_along_its_second_axis(name, spec):
     assert_close((updates, state), tx.update(whole, tx.init(whole), whole), ROUNDING)
 
 
+@pytest.mark.quick
 @needs_shardy
 @pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
 def test_one_all_reduce_whatever_k(k, layers):

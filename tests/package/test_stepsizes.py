@@ -117,6 +117,7 @@ def many_steps(b2, eps_root, scale, steps):
     return ao.stepsizes(state, b2=b2, eps=0.0)
 
 
+@pytest.mark.quick
 def test_a_constant_gradient_reaches_the_ceiling():
     b2, eps_root = 0.99, 1e-6
     constant, noisy = many_steps(b2, eps_root, 1.0, 3000)
@@ -410,6 +411,7 @@ def test_a_small_spread_around_a_large_mean():
     )
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -359,6 +359,7 @@ def test_no_update_moves_nothing(dtype):
 # What passes untouched, and what is refused.
 
 
+@pytest.mark.quick
 def test_other_leaves_pass_untouched():
     params = {
         "float32": jnp.ones(3),
@@ -386,6 +387,7 @@ def test_float64_passes_untouched(x64):
     assert tx.update(u, tx.init(p), p)[0] is u
 
 
+@pytest.mark.quick
 def test_an_update_needs_parameters():
     tx = sgd()
     state = tx.init(params_of())
@@ -399,6 +401,7 @@ def test_a_seed_is_a_natural_number(seed):
         ao.stochastic_rounding(seed)
 
 
+@pytest.mark.quick
 def test_state_is_one_count():
     state = ao.stochastic_rounding().init(params_of())
     assert isinstance(state, ao.StochasticRoundingState)
