@@ -149,6 +149,8 @@ def _by_name(
 
 def _check_names(argument: str, said: Iterable[tuple[str, ...]], tree: Any) -> None:
     """Raises for a name that the tree does not have."""
+    if not jax.tree.leaves(tree):
+        return  # as `optax.tree.map_params` calls init() with a tree without names
     known, empty = set(), set()
     for path, x in jax.tree_util.tree_leaves_with_path(tree, is_leaf=_is_empty):
         known.update(_prefixes(_names(path)))
@@ -180,7 +182,8 @@ def _positions(axes: Any, leaf: Any, path: tuple[Any, ...]) -> tuple[int, ...]:
     ndim = jnp.ndim(leaf)
     asked = sorted(axes) if isinstance(axes, frozenset) else list(range(int(axes or 0)))
     positions = sorted(axis + ndim if axis < 0 else axis for axis in asked)
-    here = f"stacked_axes is {asked} for leaf '{leaf_name(path)}'"
+    readable = asked if isinstance(axes, frozenset) else axes
+    here = f"stacked_axes is {readable} for leaf '{leaf_name(path)}'"
     if any(not 0 <= axis < ndim for axis in positions):
         raise ValueError(
             f"{here}, which has only {ndim} axes (shape {jnp.shape(leaf)})"

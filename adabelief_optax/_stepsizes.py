@@ -185,7 +185,7 @@ def _first(*choices: Any) -> Any:
 
 def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
     check(b2=b2, eps=eps)
-    t = jnp.asarray(state.count)
+    t = _on_device(jnp.asarray(state.count))
     if t.ndim:
         raise ValueError(
             f"opt_state is a batch of states (count has shape {t.shape}): use "
@@ -194,13 +194,21 @@ def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
     started = t > 0
 
     def stepsize(d: jax.Array) -> jax.Array:
-        d = widen(d)
+        d = widen(_on_device(d))
         c2 = bias(b2, jnp.maximum(t, 1), real_dtype(d))  # at t = 0 it is 0, as d is
         v = jnp.sqrt(correct(d, c2)) + eps
         return jnp.where(started, 1 / jnp.where(started, v, 1.0), 0.0)
 
     d = getattr(state, "nu_max", None)
     return jax.tree.map(stepsize, state.nu if d is None else d)
+
+
+def _on_device(x: Any) -> Any:
+    """Returns an array that was kept in the host's memory in that of its device."""
+    space = getattr(jax.typeof(x), "memory_space", None)  # which older JAX has not
+    if space is None or space == jax.memory.Space.Device:
+        return x
+    return jax.device_put(x, jax.memory.Space.Device)
 
 
 def _check_stepsizes(name: str, x: Any) -> None:

@@ -428,7 +428,7 @@ def test_a_small_spread_around_a_large_mean():
         (lambda s: ao.stepsize_statistics(optax.adam(1).init(s)), "count.*int32"),
         (lambda s: ao.stepsize_statistics(s, b2=0.9), "holds no state"),
         (lambda s: ao.stepsize_statistics(s, stacked_axes=1), "'gain'"),
-        (lambda s: ao.stepsize_statistics(s, stacked_axes=None), "stacked_axes"),
+        (lambda s: ao.stepsize_statistics(s, stacked_axes="1"), "stacked_axes"),
         (lambda s: ao.stepsize_statistics({"a/b": 1.0, "a": {"b": 1.0}}), "'a/b'"),
     ],
 )
