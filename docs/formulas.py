@@ -1,8 +1,8 @@
 """Sets the equations of the texts as formulas.
 
-Docstrings, README and notebooks have their equations in Unicode, in indented blocks that
-can be read in a terminal too. The site shows them as MathML, which browsers draw without
-a script or a font of ours.
+Docstrings, README and notebooks have their equations in Unicode, in indented blocks
+that can be read in a terminal too. The site shows them as MathML, which browsers draw
+without a script or a font of ours.
 """
 
 import html
@@ -31,9 +31,7 @@ def latex(text: str) -> str:
     text = re.sub(r"`([^`]*)`", r"\\text{\1}", text)
     text = re.sub(
         r"(?<![\\{\w])(\w_)?([A-Za-z]{2,}(?:_[a-z]+)*)(?![\w}])",
-        lambda m: (
-            f"{m[1]}{{{word(m[2])}}}" if m[1] else COMMANDS.get(m[2], word(m[2]))
-        ),
+        lambda m: f"{m[1]}{{{word(m[2])}}}" if m[1] else COMMANDS.get(m[2], word(m[2])),
         text,
     )
     text = re.sub(r"\b([ab])([12])\b", r"\1_\2", text)

@@ -194,7 +194,7 @@ def test_colab_installs_what_a_clone_lacks(content):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("PIP", code)
             if code == "1":
-                with pytest.raises(AssertionError, match="This failed: .* -m pip"):
+                with pytest.raises(AssertionError, match=r"This failed: .* -m pip"):
                     run_on_colab(content, pip=str(pip))
             else:
                 assert run_on_colab(content, pip=str(pip)).endswith("notebooks")
