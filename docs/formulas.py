@@ -46,7 +46,7 @@ def latex(text: str) -> str:
 
 def word(text: str) -> str:
     """Returns a word, or the name of an argument, upright in LaTeX."""
-    return r"\text{" + text.replace("_", r"\_") + "}"
+    return rf"\text{{{text}}}"
 
 
 def roots(text: str) -> str:

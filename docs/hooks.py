@@ -26,7 +26,7 @@ from formulas import set_formulas
 ROOT = Path(__file__).parent.parent
 MENTION = re.compile(
     rf"^```.*?^```|(?<!\[)`(?P<name>{'|'.join(__all__)})(?:\([^`]*\))?`"
-    r"|(?<!\[)`(?P<path>\.?\w[\w./-]*)`|\]\((?P<link>\w[\w./-]*)\)",
+    r"|(?<!\[)`(?P<path>\.?\w[\w./-]*)`|\]\((?P<link>(?:\.\./)*\w[\w./-]*)\)",
     re.DOTALL | re.MULTILINE,
 )
 
@@ -135,7 +135,7 @@ def on_page_markdown(
         path = match["path"] or match["link"]
         if not path or not re.search("[./A-Z]", path):
             return match[0]
-        paths = [os.path.normpath(os.path.join(here, path)), os.path.normpath(path)]
+        paths = [os.path.normpath(os.path.join(x, path)) for x in (here, "", "docs")]
         path = next(filter(is_tracked, paths), None)
         if not path:
             return match[0]
