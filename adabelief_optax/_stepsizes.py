@@ -19,9 +19,11 @@ from adabelief_optax._boxes import children, without_boxes
 from adabelief_optax._checks import check, leaf_name
 from adabelief_optax._layers import Layers, layers_of
 from adabelief_optax._moments import bias, correct, real_dtype, widen
+from adabelief_optax._signature import readable
 from adabelief_optax._states import ScaleByBeliefAmsgradState
 
 
+@readable
 def stepsizes(
     opt_state: optax.OptState,
     b2: chex.Numeric | None = None,
@@ -99,6 +101,7 @@ def stepsizes(
     return functools.reduce(_merge, trees)
 
 
+@readable
 def stepsize_statistics(
     opt_state: Any,
     b2: chex.Numeric | None = None,

@@ -181,7 +181,9 @@ class Docstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Changes the docstring of an object."""
         if obj.docstring:
-            text = set_formulas(refer(obj.docstring.value)).replace("\nExample:\n", "\nExamples:\n")
+            text = set_formulas(refer(obj.docstring.value)).replace(
+                "\nExample:\n", "\nExamples:\n"
+            )
             text, references, papers = text.partition("\nReferences:\n")
             if references:
                 text += f"\n**References:**\n\n{textwrap.dedent(papers)}"
