@@ -39,7 +39,7 @@ def stepsizes(
     times this, times the learning rate; with `processing="post"` it is times the
     layer's mean of these, and with `rectify` also times rₜ where that is usable.
     None of these factors is included. For a gradient that comes as predicted a
-    stepsize grows to √((1−β₂)/ε_root), which it never exceeds.
+    stepsize grows to √((1−β₂)/ε_root), or a little more where s is in bfloat16.
 
     The belief state may be anywhere in the state: in chains, `optax.masked`,
     `optax.partition`, `optax.MultiSteps`, `optax.inject_hyperparams`,
