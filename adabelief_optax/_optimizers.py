@@ -11,6 +11,7 @@ import optax
 from jax.typing import DTypeLike
 
 from adabelief_optax._checks import check_prediction
+from adabelief_optax._signature import readable
 from adabelief_optax._transforms import (
     ignore_prediction,
     layerwise_projection,
@@ -20,6 +21,7 @@ from adabelief_optax._transforms import (
 from adabelief_optax._weight_decay import Decay, Mask, chain_optimizer
 
 
+@readable
 def adabelief(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
@@ -38,47 +40,52 @@ def adabelief(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The AdaBelief optimizer, a drop-in for `optax.adabelief`.
+    """AdaBelief: long steps where gradients come as predicted, short ones elsewhere.
 
-    `scale_by_belief`, then weight decay, then the learning rate:
+    Adam divides each step by how large the gradient has been. AdaBelief divides it
+    by how far the gradient was from its running average, which predicts it.
+    `scale_by_belief` has the equations. The step u is followed by weight decay and
+    the learning rate, in one of three ways:
 
         decoupled    pₜ = pₜ₋₁ − ηₜ (uₜ + λ pₜ₋₁)
         coupled      gₜ ← gₜ + λ pₜ₋₁ before everything else
         fixed        pₜ = pₜ₋₁ − ηₜ uₜ − λ pₜ₋₁
 
-    The defaults are those of `adabelief-pytorch` 0.2.1 and of Optax, except
-    that `rectify` is off as in Optax, where the authors' code has it on. (The
-    paper's own are eps 1e-8 in the root and none outside.) See `RECOMMENDED`
-    for the authors' values by task.
+    It is a drop-in for `optax.adabelief`. The defaults are those of
+    `adabelief-pytorch` 0.2.1, except that `rectify` is off, as in Optax. The
+    authors' values by task are in `RECOMMENDED`.
 
     Args:
-        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
-            schedule. 0 leaves the parameters as they are.
-        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
-            no residual: use `momentum=False` for steps without momentum.
-        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
-            them: it averages over about 1/(1−β₂) steps.
-        eps: ε ≥ 0, added to the denominator √ŝ.
+        learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
+            a schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
+            the gradient would predict itself; for steps without momentum use
+            `momentum=False`.
+        b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
+            It averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), as with an ε of √(ε_root/(1−β₂)) in
-            Adam, which is 3e-7 for 1e-16. Keep that, unless you train image
-            classifiers as the authors did, who took 1e-8 (with the same ε).
+            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16. Keep
+            the default, unless you repeat the authors' training of image classifiers,
+            who took 1e-8 for both.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
-        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
-            parameters, or a function from the parameters to one. None: all.
+            or a schedule, with which `update` needs the parameters. None: not at all.
+        weight_decay_mask: which parameters decay: a tree of bools with their names, or
+            a function of the parameters that returns one. None: all.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        momentum: False takes the gradient for the step in place of its average, which
-            still predicts (for `optax.contrib.schedule_free`).
+        momentum: if False, step along the gradient, not its running average, which
+            still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
-        amsgrad: True divides by the largest s so far; one more array of state.
+        amsgrad: True divides by the largest s so far, which takes one more array of
+            state.
         rectify: True shortens early steps, as RAdam does, while s rests on few steps.
-        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
-            takes steps of gradient descent with momentum, False none.
-        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
-            least float32.
+        degenerate_to_sgd: with `rectify`, what to do while s rests on too few steps:
+            True takes steps of gradient descent with momentum, False takes none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory. None: the
+            parameter's, at least float32.
         nu_dtype: dtype of s in the state, likewise.
 
     Returns:
@@ -124,6 +131,7 @@ def adabelief(
     )
 
 
+@readable
 def aida(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
@@ -146,47 +154,56 @@ def aida(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The Aida optimizer: AdaBelief with layerwise projected residuals.
+    """Aida: AdaBelief with stepsizes that are more alike within each layer.
 
-    `layerwise_projection`, `scale_by_belief`, weight decay as in `adabelief`,
-    learning rate. The defaults are those of the authors' code, except that
-    weight decay is decoupled, where theirs is coupled.
+    Aida shrinks AdaBelief's residual, and shrinks it more the closer the layer's
+    gradient comes to being perpendicular to its running average. So the stepsizes of
+    the layer grow, and those that were small grow most.
+
+    It chains `layerwise_projection` and `scale_by_belief`, which have the equations,
+    with weight decay and the learning rate as in `adabelief`. Where the defaults
+    differ, the authors have eps 0, eps_root 1e-8 and coupled weight decay.
 
     Args:
-        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
-            schedule. 0 leaves the parameters as they are.
-        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
-            no residual: use `momentum=False` for steps without momentum.
-        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
-            them: it averages over about 1/(1−β₂) steps.
-        eps: ε ≥ 0, added to the denominator √ŝ.
+        learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
+            a schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
+            the gradient would predict itself; for steps without momentum use
+            `momentum=False`.
+        b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
+            It averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), as with an ε of √(ε_root/(1−β₂)) in
-            Adam, which is 3e-3 for the authors' 1e-8. For text take 1e-16.
+            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
+            3e-3 for 1e-8, the authors' value. Keep the default.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
-        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
-            parameters, or a function from the parameters to one. None: all.
-        k: K, how often gradient and prediction are projected onto each other. 0 gives
-            AdaBelief; the cost is the same for every K.
+            or a schedule, with which `update` needs the parameters. None: not at all.
+        weight_decay_mask: which parameters decay: a tree of bools with their names, or
+            a function of the parameters that returns one. None: all.
+        k: K, how often gradient and running average are projected onto each other.
+            0 is AdaBelief. A step takes equally long for every K; compiling takes
+            longer for a larger K.
         xi: ξ ≥ 0, added to squared lengths in the projections, against division by 0.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
-            layers in one array: an int n for the first n axes, a frozenset of axis
-            positions, or a tree of such that is a prefix of the parameters.
+        stacked_axes: which axes count layers, for scanned models, which keep many
+            layers in one array: by name, as {"blocks": 1}, an int n for the first n
+            axes or a frozenset of positions; one of these for all arrays; or a function
+            of the parameters. Names that are left out have none.
         axis_name: mapped axis (or axes) over which layers are split, when called inside
             `jax.shard_map` or `jax.pmap`.
-        momentum: False takes the gradient for the step in place of its average, which
-            still predicts (for `optax.contrib.schedule_free`).
+        momentum: if False, step along the gradient, not its running average, which
+            still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
-        amsgrad: True divides by the largest s so far; one more array of state.
+        amsgrad: True divides by the largest s so far, which takes one more array of
+            state.
         rectify: True shortens early steps, as RAdam does, while s rests on few steps.
-        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
-            takes steps of gradient descent with momentum, False none.
-        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
-            least float32.
+        degenerate_to_sgd: with `rectify`, what to do while s rests on too few steps:
+            True takes steps of gradient descent with momentum, False takes none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory. None: the
+            parameter's, at least float32.
         nu_dtype: dtype of s in the state, likewise.
 
     Returns:
@@ -233,6 +250,7 @@ def aida(
     )
 
 
+@readable
 def ladam(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
@@ -254,47 +272,52 @@ def ladam(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The LAdam optimizer: Adam with one stepsize a layer.
+    """LAdam: Adam with one stepsize per layer, in half of Adam's memory.
 
-    `ignore_prediction`, `scale_by_layerwise_belief`, weight decay as in
-    `adabelief`, learning rate. With `processing="pre"` its state is half of
-    Adam's. The defaults are those of the authors' code.
+    It chains `ignore_prediction` and `scale_by_layerwise_belief`, which has the
+    equations, with weight decay and the learning rate as in `adabelief`. With
+    `processing="post"` the state is as large as Adam's. The authors have eps 0 and
+    eps_root 1e-8.
 
     Args:
-        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
-            schedule. 0 leaves the parameters as they are.
-        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
-            no residual: use `momentum=False` for steps without momentum.
-        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
-            them: it averages over about 1/(1−β₂) steps.
-        eps: ε ≥ 0, added to the denominator √ŝ.
+        learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
+            a schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
+            the gradient would predict itself; for steps without momentum use
+            `momentum=False`.
+        b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
+            It averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), as with an ε of √(ε_root/(1−β₂)) in
-            Adam, which is 3e-3 for the authors' 1e-8. For text take 1e-16.
+            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
+            3e-3 for 1e-8, the authors' value. Keep the default.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
-        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
-            parameters, or a function from the parameters to one. None: all.
+            or a schedule, with which `update` needs the parameters. None: not at all.
+        weight_decay_mask: which parameters decay: a tree of bools with their names, or
+            a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
             number of s for it; "post" keeps s for each entry and averages the
             stepsizes of the layer.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
-            layers in one array: an int n for the first n axes, a frozenset of axis
-            positions, or a tree of such that is a prefix of the parameters.
+        stacked_axes: which axes count layers, for scanned models, which keep many
+            layers in one array: by name, as {"blocks": 1}, an int n for the first n
+            axes or a frozenset of positions; one of these for all arrays; or a function
+            of the parameters. Names that are left out have none.
         axis_name: mapped axis (or axes) over which layers are split, when called inside
             `jax.shard_map` or `jax.pmap`.
-        momentum: False takes the gradient for the step in place of its average, which
-            still predicts (for `optax.contrib.schedule_free`).
+        momentum: if False, step along the gradient, not its running average, which
+            still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
-        amsgrad: True divides by the largest s so far; one more array of state.
+        amsgrad: True divides by the largest s so far, which takes one more array of
+            state.
         rectify: True shortens early steps, as RAdam does, while s rests on few steps.
-        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
-            takes steps of gradient descent with momentum, False none.
-        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
-            least float32.
+        degenerate_to_sgd: with `rectify`, what to do while s rests on too few steps:
+            True takes steps of gradient descent with momentum, False takes none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory. None: the
+            parameter's, at least float32.
         nu_dtype: dtype of s in the state, likewise.
 
     Returns:
@@ -341,6 +364,7 @@ def ladam(
     )
 
 
+@readable
 def ladabelief(
     learning_rate: optax.ScalarOrSchedule,
     b1: chex.Numeric = 0.9,
@@ -362,47 +386,51 @@ def ladabelief(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """The LAdaBelief optimizer: AdaBelief with one stepsize a layer.
+    """LAdaBelief: AdaBelief with one stepsize per layer, in half of its memory.
 
-    `scale_by_layerwise_belief`, weight decay as in `adabelief`, learning rate.
-    With `processing="pre"` its state is half of AdaBelief's. The defaults are
-    those of the authors' code.
+    It chains `scale_by_layerwise_belief`, which has the equations, with weight decay
+    and the learning rate as in `adabelief`. With `processing="post"` the state is as
+    large as AdaBelief's. The authors have eps 0 and eps_root 1e-8.
 
     Args:
-        learning_rate: η ≥ 0, what every step is multiplied by: a number, an array or a
-            schedule. 0 leaves the parameters as they are.
-        b1: β₁ in [0, 1), how slowly the prediction m follows the gradients. 0 leaves
-            no residual: use `momentum=False` for steps without momentum.
-        b2: β₂ in [0, 1), how slowly the average s of the squared residuals follows
-            them: it averages over about 1/(1−β₂) steps.
-        eps: ε ≥ 0, added to the denominator √ŝ.
+        learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
+            a schedule. 0 leaves the parameters as they are.
+        b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
+            the gradient would predict itself; for steps without momentum use
+            `momentum=False`.
+        b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
+            It averages over about 1/(1−β₂) steps.
+        eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), as with an ε of √(ε_root/(1−β₂)) in
-            Adam, which is 3e-3 for the authors' 1e-8. For text take 1e-16.
+            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
+            3e-3 for 1e-8, the authors' value. Keep the default.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule; None is 0. Unless it is 0, `update` needs the parameters.
-        weight_decay_mask: which leaves decay: a tree of bools that is a prefix of the
-            parameters, or a function from the parameters to one. None: all.
+            or a schedule, with which `update` needs the parameters. None: not at all.
+        weight_decay_mask: which parameters decay: a tree of bools with their names, or
+            a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
             number of s for it; "post" keeps s for each entry and averages the
             stepsizes of the layer.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes of a leaf index layers, for models that keep a stack of
-            layers in one array: an int n for the first n axes, a frozenset of axis
-            positions, or a tree of such that is a prefix of the parameters.
+        stacked_axes: which axes count layers, for scanned models, which keep many
+            layers in one array: by name, as {"blocks": 1}, an int n for the first n
+            axes or a frozenset of positions; one of these for all arrays; or a function
+            of the parameters. Names that are left out have none.
         axis_name: mapped axis (or axes) over which layers are split, when called inside
             `jax.shard_map` or `jax.pmap`.
-        momentum: False takes the gradient for the step in place of its average, which
-            still predicts (for `optax.contrib.schedule_free`).
+        momentum: if False, step along the gradient, not its running average, which
+            still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
-        amsgrad: True divides by the largest s so far; one more array of state.
+        amsgrad: True divides by the largest s so far, which takes one more array of
+            state.
         rectify: True shortens early steps, as RAdam does, while s rests on few steps.
-        degenerate_to_sgd: with `rectify`, what is done while s is of no use: True
-            takes steps of gradient descent with momentum, False none.
-        mu_dtype: dtype of m in the state. "bfloat16" halves its memory; None is at
-            least float32.
+        degenerate_to_sgd: with `rectify`, what to do while s rests on too few steps:
+            True takes steps of gradient descent with momentum, False takes none.
+        mu_dtype: dtype of m in the state. "bfloat16" halves its memory. None: the
+            parameter's, at least float32.
         nu_dtype: dtype of s in the state, likewise.
 
     Returns:

@@ -21,6 +21,7 @@ import optax
 from adabelief_optax._checks import check
 from adabelief_optax._moments import real
 from adabelief_optax._rounding import digits, digits_of_16, mix, random_bits
+from adabelief_optax._signature import readable
 
 
 class StochasticRoundingState(NamedTuple):
@@ -33,6 +34,7 @@ class StochasticRoundingState(NamedTuple):
     count: chex.Array
 
 
+@readable
 def stochastic_rounding(
     seed: chex.Numeric = 0,
 ) -> optax.GradientTransformationExtraArgs:

@@ -19,9 +19,11 @@ from adabelief_optax._boxes import children, without_boxes
 from adabelief_optax._checks import check, leaf_name
 from adabelief_optax._layers import Layers, layers_of
 from adabelief_optax._moments import bias, correct, real_dtype, widen
+from adabelief_optax._signature import readable
 from adabelief_optax._states import ScaleByBeliefAmsgradState
 
 
+@readable
 def stepsizes(
     opt_state: optax.OptState,
     b2: chex.Numeric | None = None,
@@ -37,7 +39,7 @@ def stepsizes(
     times this, times the learning rate; with `processing="post"` it is times the
     layer's mean of these, and with `rectify` also times rₜ where that is usable.
     None of these factors is included. For a gradient that comes as predicted a
-    stepsize grows to √((1−β₂)/ε_root), which it never exceeds.
+    stepsize grows to √((1−β₂)/ε_root), or a little more where s is in bfloat16.
 
     The belief state may be anywhere in the state: in chains, `optax.masked`,
     `optax.partition`, `optax.MultiSteps`, `optax.inject_hyperparams`,
@@ -99,6 +101,7 @@ def stepsizes(
     return functools.reduce(_merge, trees)
 
 
+@readable
 def stepsize_statistics(
     opt_state: Any,
     b2: chex.Numeric | None = None,

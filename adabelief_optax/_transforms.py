@@ -13,8 +13,10 @@ from adabelief_optax._engine import Belief
 from adabelief_optax._layers import Layers, layers_of
 from adabelief_optax._marks import mark
 from adabelief_optax._residual import Rule
+from adabelief_optax._signature import readable
 
 
+@readable
 def scale_by_belief(
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
@@ -29,12 +31,11 @@ def scale_by_belief(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Scales by the belief in the gradient: AdaBelief.
+    """AdaBelief's step: long where gradients come as predicted, short elsewhere.
 
-    A running average m predicts the gradient g. The running average s of the
-    squared error of that prediction says how far to trust it: with g as
-    predicted the step is long, with g far off it is short. At step t, for each
-    entry,
+    The running average m of the gradient g predicts it. The second moment s is the
+    running average of the squared error of this prediction, and says how far to
+    trust it. At step t, for each entry,
 
         mₜ = β₁ mₜ₋₁ + (1−β₁) gₜ
         eₜ = gₜ − mₜ
@@ -42,9 +43,9 @@ def scale_by_belief(
         dₜ = max(dₜ₋₁, sₜ) with `amsgrad`, else sₜ
         uₜ = mₜ/(1−β₁ᵗ) / (√(dₜ/(1−β₂ᵗ)) + ε)
 
-    with m₀ = s₀ = d₀ = 0. `layerwise_projection` or `ignore_prediction` in
-    front of it in a chain measure eₜ in another way. The update is not yet
-    multiplied by a learning rate, nor negated.
+    with m₀ = s₀ = d₀ = 0. `layerwise_projection`, `ignore_prediction` or
+    `weigh_prediction`, put before it in a chain, change how eₜ is computed. The
+    update is not yet multiplied by a learning rate, nor negated.
 
     The gradients may be a tree of real or complex arrays of any shape, scalars
     and empty arrays included, in float16 or more; None leaves and masked nodes
@@ -61,12 +62,12 @@ def scale_by_belief(
         b2: β₂ in [0, 1), decay rate of s. At 0, s is the last square alone.
         eps: ε ≥ 0, added to the root.
         eps_root: ε_root ≥ 0, added to s at each step, so that it accumulates to
-            ε_root/(1−β₂): no stepsize exceeds √((1−β₂)/ε_root). It is the
-            argument that decides most. It must be above 0 to differentiate
-            through the update; at eps = eps_root = 0 an entry whose residuals
-            were all zero gives 0/0.
-        momentum: False replaces the corrected average by gₜ, so that
-            uₜ = gₜ / (√(dₜ/(1−β₂ᵗ)) + ε), while mₜ still predicts. For wrappers that
+            ε_root/(1−β₂). No stepsize exceeds √((1−β₂)/ε_root), but for the rounding
+            of a bfloat16 s. No other argument decides more. It must be above 0 to
+            differentiate through the update; at eps = eps_root = 0 an entry whose
+            residuals were all zero gives 0/0.
+        momentum: if False, step along the gradient, uₜ = gₜ / (√(dₜ/(1−β₂ᵗ)) + ε),
+            not along its running average, which still predicts. For wrappers that
             bring their own momentum, such as `optax.contrib.schedule_free`.
         nesterov: replace the corrected average by
             β₁ mₜ/(1−β₁ᵗ⁺¹) + (1−β₁) gₜ/(1−β₁ᵗ), as Optax does.
@@ -80,14 +81,15 @@ def scale_by_belief(
             float32. A complex parameter's m stays complex. In bfloat16 or float16
             it takes half the memory and is rounded stochastically: up with the
             probability of how far up it is between its two neighbours, so that
-            small changes add up. The random bits are a hash of the old moments, of the
-            gradient and of t. They need no key, and are the same however arrays are
-            sharded. Nothing is computed for it where the dtype has 32 bits. float16
-            holds at most 65504, and in steps of 6e-8 below 6e-5.
+            small changes add up. The random bits are a hash of t, of the entry's
+            position in its array and of its old moments. They need no key, and are
+            the same however `jax.jit` shards the arrays. Nothing is computed for it
+            where the dtype has 32 bits. float16 holds at most 65504, and in steps of
+            6e-8 below 6e-5.
         nu_dtype: dtype of s (and d), likewise, and real, but not float16, in which
             the squares of small gradients are 0. With both in bfloat16 the state
             takes 4 bytes a parameter. After 5,000 steps of stationary noise the means
-            of m², s and |u| were within 0.2 % of float32's; a single entry of s
+            of m², s and |u| were within 0.5 % of float32's; a single entry of s
             jitters by about 5 %. With `amsgrad` d collects the upward jitter: its mean
             was 2 % above float32's after 5,000 steps, 4 % after 20,000.
 
@@ -135,6 +137,7 @@ def scale_by_belief(
     return _transformation(belief)
 
 
+@readable
 def scale_by_layerwise_belief(
     b1: chex.Numeric = 0.9,
     b2: chex.Numeric = 0.999,
@@ -152,25 +155,24 @@ def scale_by_layerwise_belief(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Scales by the belief in each layer as a whole: one stepsize a layer.
+    """LAdaBelief's step: AdaBelief's, with one stepsize per layer.
 
-    As `scale_by_belief`, but the stepsize is shared by the entries of a layer
-    (a leaf, or an index into its stacked axes). With `processing="pre"` the
-    squares are averaged before they enter s, of which there is then one number
-    a layer,
+    A layer is a parameter array, unless `stacked_axes` says that the array holds
+    several. With `processing="pre"` the squared residuals of a layer are averaged
+    before they enter s, which is then one number per layer,
 
         sₜ = β₂ sₜ₋₁ + (1−β₂) mean |eₜ|² + ε_root
 
-    and with "post" s is kept for each entry and the stepsizes 1/(√d̂ + ε) are
-    averaged over the layer:
+    With "post" s has every entry, and the stepsizes 1/(√d̂ + ε) are averaged over
+    the layer:
 
         uₜ = m̂ₜ · mean 1/(√d̂ₜ + ε)
 
     "pre" is the authors' published code. For "post" there is none; this is our
     reading of the abstract's "averaging over the stepsizes of each layer". A sum
     of squares over a layer that is too large for its dtype counts as the largest
-    number, so that an average survives a spike of the gradient.
-    Behind `ignore_prediction` it is LAdam, alone LAdaBelief.
+    number, so that an average survives one huge gradient. Put `ignore_prediction`
+    before it, and it is LAdam's step.
 
     Args:
         b1: as in `scale_by_belief`.
@@ -242,6 +244,7 @@ def _transformation(belief: Belief) -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(belief.init, belief.update)
 
 
+@readable
 def layerwise_projection(
     k: chex.Numeric = 2,
     xi: chex.Numeric = 1e-20,
@@ -249,20 +252,20 @@ def layerwise_projection(
     stacked_axes: Any = None,
     axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """Measures residuals after projecting gradient and prediction on each other.
+    """Turns AdaBelief into Aida: projects gradient and prediction onto each other.
 
-    In front of `scale_by_belief` in a chain it turns AdaBelief into Aida. The
-    residual of a layer becomes e = g⁽ᴷ⁾ − m⁽ᴷ⁾, where, from g⁽⁰⁾ = g, m⁽⁰⁾ = m,
+    Put it before `scale_by_belief` in a chain. It does not change the gradient. It
+    marks it, so that `scale_by_belief` computes the residual of each layer as
+    e = g⁽ᴷ⁾ − m⁽ᴷ⁾, where, from g⁽⁰⁾ = g and m⁽⁰⁾ = m,
 
         g⁽ⁱ⁺¹⁾ = ⟨g⁽ⁱ⁾,m⁽ⁱ⁾⟩ / (|g⁽ⁱ⁾|² + ξ) · g⁽ⁱ⁾
         m⁽ⁱ⁺¹⁾ = ⟨g⁽ⁱ⁾,m⁽ⁱ⁾⟩ / (|m⁽ⁱ⁾|² + ξ) · m⁽ⁱ⁾
 
-    with norms and inner products over the layer. It costs three sums over each
+    with norms and inner products over the layer. A step takes three sums over each
     layer, whatever K is. For even K and ξ → 0, e = cosᴷ∠(g,m) (g − m). Two
-    projections in a row act as one with the sum of their k. It has no state and
-    changes no gradient; it marks the leaves, which nothing but
-    `scale_by_belief` and `scale_by_layerwise_belief` can then compute with.
-    Linear maps of single leaves, such as clipping by norm, may stand between.
+    projections in a row act as one with the sum of their k. Only `scale_by_belief`
+    and `scale_by_layerwise_belief` can read a marked gradient, so put one of them
+    next. It has no state.
 
     Args:
         k: K, the number of rounds, an integer of at least 0, static or traced.
@@ -325,13 +328,14 @@ def layerwise_projection(
     )
 
 
+@readable
 def ignore_prediction() -> optax.GradientTransformationExtraArgs:
     """Takes the gradient itself for the residual, as Adam does.
 
-    In front of `scale_by_belief` it gives e = g, hence Adam with `eps_root`
-    accumulated in the second moment (Adam+ in the Aida authors' figures), and
-    in front of `scale_by_layerwise_belief` LAdam. It has no state and changes
-    no gradient; see `layerwise_projection` for what a marked gradient is.
+    Put before `scale_by_belief` in a chain, it gives e = g, so that s is Adam's
+    second moment, with `eps_root` added at every step (Adam+ in the Aida authors'
+    figures). Before `scale_by_layerwise_belief` it gives LAdam. It has no state and
+    does not change the gradient, but marks it, as `layerwise_projection` does.
 
     Returns:
         An `optax.GradientTransformationExtraArgs` without state. Its `update`
@@ -352,16 +356,17 @@ def ignore_prediction() -> optax.GradientTransformationExtraArgs:
     return _weighed(1, 0)
 
 
+@readable
 def weigh_prediction(mu: chex.Numeric = 0.5) -> optax.GradientTransformationExtraArgs:
     """Weighs gradient and prediction in the residual: AdaFamily.
 
-    In front of `scale_by_belief` in a chain the residual becomes
+    Put before `scale_by_belief` in a chain, it makes the residual
 
         e = c((1−μ) g − μ m),   c = 2(1 − |μ − ½|)
 
-    which is Adam's at μ = 0, AdaBelief's at ½ and AdaMomentum's at 1. It has no
-    state and changes no gradient; see `layerwise_projection` for what a marked
-    gradient is.
+    This is Adam's residual at μ = 0, AdaBelief's at ½ and AdaMomentum's at 1. It has
+    no state and does not change the gradient, but marks it, as
+    `layerwise_projection` does.
 
     Args:
         mu: μ in [0, 1], a number or an array. At 0, e = g, as by

@@ -29,10 +29,6 @@ COMMANDS = {
         "suite.report",
         "what do the results of `run` say, in tables and pictures?",
     ),
-    "rounding": (
-        "suite.rounding",
-        "do the entries of an array that is rounded at random round apart?",
-    ),
     "step-time": (
         "speed.step_time",
         "what does one optimizer step cost, beside optax.adam's?",

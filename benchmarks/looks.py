@@ -79,3 +79,10 @@ def show(figure: Figure, alt: str, dpi: int = 100) -> None:
 
     # Not the argument `alt`, which Colab's IPython does not know.
     display.display(display.Image(png(figure, dpi), metadata={"alt": alt}))
+
+
+def say(text: str) -> None:
+    """Displays Markdown in a notebook, such as an answer with computed numbers."""
+    from IPython import display
+
+    display.display(display.Markdown(text))

@@ -5,6 +5,7 @@ import inspect
 import os.path
 import re
 import subprocess
+import sys
 import textwrap
 import tomllib
 from pathlib import Path
@@ -19,12 +20,18 @@ from mkdocs.structure.pages import Page
 import adabelief_optax
 from adabelief_optax import RECOMMENDED, __all__
 
+sys.path.insert(0, str(Path(__file__).parent))
+from formulas import set_formulas
+
 ROOT = Path(__file__).parent.parent
 MENTION = re.compile(
     rf"^```.*?^```|(?<!\[)`(?P<name>{'|'.join(__all__)})(?:\([^`]*\))?`"
-    r"|(?<!\[)`(?P<path>\.?\w[\w./-]*)`|\]\((?P<link>\w[\w./-]*)\)",
+    r"|(?<!\[)`(?P<path>\.?\w[\w./-]*)`|\]\((?P<link>(?:\.\./)*\w[\w./-]*)\)",
     re.DOTALL | re.MULTILINE,
 )
+
+
+BUDGETS = ("one-shot", "small")  # whose pages show all problems at once
 
 
 def found(pattern: str) -> list[str]:
@@ -42,13 +49,19 @@ def on_config(config: MkDocsConfig) -> None:
     """Makes the navigation, and the link to the repository."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     config.repo_url, config.repo_name = project["urls"]["Repository"], "GitHub"
+    notebooks = {"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}
+    first, *others = found("benchmarks/*.md")  # README.md
+    pages = found("benchmarks/pages/*.md")
+    budgets = [page for page in pages if Path(page).stem in BUDGETS]
+    toys = [page for page in pages if Path(page).stem.startswith("toy")]
+    networks = [page for page in pages if page not in budgets + toys]
+    behind = [{"Networks": networks}, {"Toy functions": toys}, {"Budgets": budgets}]
+    results = {"Results": [first, *others, *behind]}
     config.nav = [{"Home": "README.md"}, {"How to choose": "choosing.md"}]
-    config.nav += [{"Use it in …": "stacks.md"}, {"API": "api.md"}]
-    config.nav += [{"At scale": "scale.md"}, {"bfloat16": "bfloat16.md"}]
-    config.nav += [{"Caveats": "caveats.md"}, {"Measurements": "measurements.md"}]
-    config.nav += [{"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}]
-    behind = {"Problem by problem": found("benchmarks/pages/*.md")}
-    config.nav += [{"Benchmarks": [*found("benchmarks/*.md"), behind]}]
+    config.nav += [{"Recipes": "stacks.md"}, notebooks, results]
+    config.nav += [{"API": "api.md"}, {"At scale": "scale.md"}]
+    config.nav += [{"bfloat16": "bfloat16.md"}, {"Caveats": "caveats.md"}]
+    config.nav += [{"Measurements": "measurements.md"}]
     config.nav += [{"Contributing": "CONTRIBUTING.md"}, {"Changelog": "CHANGELOG.md"}]
 
 
@@ -79,20 +92,30 @@ def convert(path: Path) -> tuple[str, dict[str, bytes]]:
         if cell.cell_type == "code":
             text = f"```python\n{cell.source}\n```"
         if "hide-input" in cell.metadata.get("tags", []):
-            title = "Show the code that draws this"
-            text = f'??? note "{title}"\n\n{textwrap.indent(text, "    ")}'
+            text = f'??? note "{fold(cell.source)}"\n\n{textwrap.indent(text, "    ")}'
         parts.append(text)
         for output in cell.get("outputs", []):
+            data = output.get("data", {})
             if "text" in output:
                 parts.append(
                     f"``` {{.text .output .no-copy}}\n{output.text.rstrip()}\n```"
                 )
-            for kind in {"image/png", "image/gif"} & set(output.get("data", {})):
+            if "text/markdown" in data:
+                parts.append(data["text/markdown"])
+            for kind in {"image/png", "image/gif"} & set(data):
                 name = f"{path.stem}-{len(images) + 1}.{kind[-3:]}"
-                images[name] = base64.b64decode(output.data[kind])
+                images[name] = base64.b64decode(data[kind])
                 alt = output.metadata.get(kind, {}).get("alt", "")
                 parts.append(f"![{alt}]({name})")
     return "\n\n".join(parts), images
+
+
+def fold(source: str) -> str:
+    """Returns what stands in place of a cell's code until it is opened."""
+    if "google.colab" in source:
+        return "On Colab: get the project"
+    does = "answers" if "looks.say(" in source else "draws"
+    return f"Show the code that {does} this"
 
 
 def refer(text: str) -> str:
@@ -112,7 +135,7 @@ def on_page_markdown(
         path = match["path"] or match["link"]
         if not path or not re.search("[./A-Z]", path):
             return match[0]
-        paths = [os.path.normpath(os.path.join(here, path)), os.path.normpath(path)]
+        paths = [os.path.normpath(os.path.join(x, path)) for x in (here, "", "docs")]
         path = next(filter(is_tracked, paths), None)
         if not path:
             return match[0]
@@ -123,13 +146,23 @@ def on_page_markdown(
             target = os.path.relpath(source, here or ".")
         return f"]({target})" if match["link"] else f"[{match[0]}]({target})"
 
-    text = refer(MENTION.sub(link, markdown))
+    text = refer(MENTION.sub(link, set_formulas(two_pictures(markdown))))
     text = text.replace("RECOMMENDED_TABLE", "\n".join(recommended()))
     # A picture that is small on a phone can be opened alone.
     text = re.sub(r"(?m)^(!\[.*\])\(([\w./-]+)\)$", r"[\1(\2)](\2)", text)
     # Numbers in tables stay on one line.
     space = r"(?<=\d) (?=[±%])|(?<=[±≤≥]) "
     return re.sub(r"(?m)^\|.*", lambda m: re.sub(space, "\xa0", m[0]), text)
+
+
+def two_pictures(text: str) -> str:
+    """Shows a picture as the reader has chosen light or dark, as the theme does it."""
+    return re.sub(
+        r'<picture>\s*<source [^>]*srcset="docs/([^"]*)">\s*'
+        r'<img alt="([^"]*)" src="docs/([^"]*)"[^>]*>\s*</picture>',
+        r"![\2](\3#only-light)\n![\2](\1#only-dark)",
+        text,
+    )
 
 
 def recommended() -> list[str]:
@@ -148,7 +181,9 @@ class Docstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Changes the docstring of an object."""
         if obj.docstring:
-            text = refer(obj.docstring.value).replace("\nExample:\n", "\nExamples:\n")
+            text = set_formulas(refer(obj.docstring.value)).replace(
+                "\nExample:\n", "\nExamples:\n"
+            )
             text, references, papers = text.partition("\nReferences:\n")
             if references:
                 text += f"\n**References:**\n\n{textwrap.dedent(papers)}"

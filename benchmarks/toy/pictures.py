@@ -97,10 +97,13 @@ def draw_case(case: Case, walks: Walks) -> Figure:
     return figure
 
 
-def all_contours(labels: Collection[str]) -> tuple[Figure, list[Axes]]:
+def all_contours(
+    labels: Collection[str], columns: int = 4
+) -> tuple[Figure, list[Axes]]:
     """Returns a figure with the contours of all cases, and a legend in its corner."""
-    figure = Figure(figsize=(13, 7), layout="constrained")
-    *panels, corner = figure.subplots(2, (len(CASES) + 1) // 2).flat
+    rows = (len(CASES) + 1) // columns
+    figure = Figure(figsize=(3.25 * columns, 3.5 * rows), layout="constrained")
+    *panels, corner = figure.subplots(rows, columns).flat
     for axes, case in zip(panels, CASES, strict=True):
         draw_contours(axes, case)
     corner.set_axis_off()
@@ -108,9 +111,9 @@ def all_contours(labels: Collection[str]) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def draw_all(walks: Walks) -> Figure:
+def draw_all(walks: Walks, columns: int = 4) -> Figure:
     """Returns a figure of the paths of all cases."""
-    figure, panels = all_contours(walks)
+    figure, panels = all_contours(walks, columns)
     for i, (axes, case) in enumerate(zip(panels, CASES, strict=True)):
         draw_paths(axes, case, of_case(walks, i))
     figure.suptitle(DOTS)

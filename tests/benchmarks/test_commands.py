@@ -97,13 +97,6 @@ def test_bfloat16(tmp_path):
     assert all(name in done.stdout for name in found)
 
 
-@pytest.mark.slow
-def test_rounding():
-    done = python("-m", "benchmarks", "rounding", "--smoke")
-    assert done.returncode == 0, done.stderr
-    assert "dense1.kernel" in done.stdout and "root mean square" in done.stdout
-
-
 @pytest.mark.parametrize(
     ("arguments", "allowed"),
     [

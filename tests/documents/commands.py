@@ -30,9 +30,6 @@ PUBLISHED = "benchmarks/deepobs/published.json"
 INSTEAD = {
     "make test": "true",  # .ci/run has it
     "make demo": "make demo ARGS=--smoke",  # .ci/run has it in full
-    "python3 -m http.server --directory site": (  # it starts, and would go on for ever
-        "timeout 5 python3 -m http.server 0 --directory site || test $? = 124"
-    ),
     "apt install dataset-fashion-mnist": "true",  # for the whole machine, as root
     "python -m benchmarks run --budget one-shot,small": (  # hours
         "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"

@@ -56,6 +56,9 @@ def assert_ran_well(notebook):
         assert "warning" not in text_of(output).lower()
 
 
+INSTALL = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
+
+
 def badge_of(path):
     colab = REPOSITORY.replace(
         "https://github.com/", "https://colab.research.google.com/github/"
@@ -91,42 +94,116 @@ def test_is_committed_as_it_ran(path):
 
 
 @every_notebook
-def test_begins_with_title_badge_and_installation(path):
+def test_begins_with_title_badge_question_and_duration(path):
     notebook = nbformat.read(path, as_version=4)
     first = notebook.cells[0]
     assert first.cell_type == "markdown"
+    title, badge, question, *_, duration = first.source.split("\n\n")
     number = path.stem.partition("_")[0]
-    assert re.match(rf"# {number}\. \w", first.source)
-    assert badge_of(path) in first.source
+    assert re.fullmatch(rf"# {number}\. \w.*", title)
+    assert badge == badge_of(path)
+    assert re.fullmatch(r"\*\*[^*]+\?\*\*", question, re.DOTALL)
+    assert re.fullmatch(r"\*About .* minutes? on two CPU cores\.\*", duration)
+
+
+@every_notebook
+def test_installs_first_and_imports_next(path):
+    notebook = nbformat.read(path, as_version=4)
     install, imports = (cell.source for cell in code_cells(notebook)[:2])
-    assert install == code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
-    assert 'if "google.colab" in sys.modules and not' in install
+    assert install == INSTALL
     assert f'    url = "{REPOSITORY}"\n' in install
     assert imports.startswith('sys.path.insert(0, "..")\n')
 
 
 @every_notebook
-def test_asks_first_and_answers_last(path):
-    first, *_, last = nbformat.read(path, as_version=4).cells
-    assert re.search(r"\*\*[^*]+\?\*\*", first.source)
-    answer = last.source.partition("## The answer\n")[2]
-    assert re.search(r"\d", re.sub(r"\]\(.*?\)", "", answer)), "an answer has a number"
-    for onward in re.findall(r"\]\((\w+\.ipynb)\)", last.source):
-        assert (FOLDER / onward).exists()
-    assert ".ipynb)" in last.source
+def test_answers_last_with_what_it_computed(path):
+    *_, heading, answer, onward = nbformat.read(path, as_version=4).cells
+    assert heading.source.endswith("## The answer")
+    assert all(text_of(output) for output in answer.outputs)
+    said = [output.data["text/markdown"] for output in answer.outputs]
+    assert said[0].startswith("**")
+    assert re.search(r"\d", said[0])
+    for target in re.findall(r"\]\((\w+\.ipynb)\)", onward.source):
+        assert (FOLDER / target).exists()
+    assert ".ipynb)" in onward.source
 
 
 @every_notebook
-def test_cells_that_draw_do_nothing_else_and_can_be_folded(path):
-    for cell in code_cells(nbformat.read(path, as_version=4)):
-        draws = bool(re.search(r"looks\.show\(|display\(", cell.source))
-        assert cell.metadata.get("tags", []) == (["hide-input"] if draws else [])
-        assert not (draws and "print(" in cell.source)
+def test_cells_that_draw_or_answer_do_nothing_else_and_can_be_folded(path):
+    for cell in code_cells(nbformat.read(path, as_version=4))[1:]:
+        shows = bool(re.search(r"looks\.(show|say)\(|display\(", cell.source))
+        assert cell.metadata.get("tags", []) == (["hide-input"] if shows else [])
+        assert not (shows and "print(" in cell.source)
+
+
+# What Colab has: its module, and here a pip that notes its arguments and does nothing.
+COLAB = """
+import os, sys, types
+
+sys.modules["google.colab"] = types.ModuleType("google.colab")
+sys.executable = {pip!r}
+for _ in range({times}):
+    exec({install!r}, {{}})
+print(os.getcwd())
+"""
+
+
+@pytest.fixture
+def content(tmp_path, monkeypatch):
+    """Returns a folder in which git clones a small copy of the project."""
+    origin, folder = tmp_path / "origin", tmp_path / "my content"
+    (origin / "notebooks").mkdir(parents=True)
+    (origin / "notebooks" / "execute.py").touch()
+    user = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*user, "commit", "-qm", "all"]):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", REPOSITORY)
+    folder.mkdir()
+    return folder
+
+
+def run_on_colab(folder, times=1, pip="true"):
+    code = COLAB.format(pip=pip, times=times, install=INSTALL)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    return Path(done.stdout.splitlines()[-1]).relative_to(folder.resolve()).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("again", "there"),
+    [
+        (".", "adabelief_optax/notebooks"),  # where Colab starts, after a restart too
+        ("adabelief_optax", "notebooks"),
+        ("adabelief_optax/notebooks", "."),
+    ],
+)
+def test_colab_may_run_the_first_cell_again(again, there, content):
+    assert run_on_colab(content, times=2) == "adabelief_optax/notebooks"
+    assert run_on_colab(content / again, times=2) == there
+
+
+def test_colab_installs_what_a_clone_lacks(content):
+    """The first time git may come through and pip not."""
+    pip = content / "pip"
+    pip.write_text('#!/bin/sh\necho "$@" >> "$(dirname "$0")/arguments"\nexit "$PIP"\n')
+    pip.chmod(0o755)
+    for code in ("1", "0"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PIP", code)
+            if code == "1":
+                with pytest.raises(AssertionError, match=r"This failed: .* -m pip"):
+                    run_on_colab(content, pip=str(pip))
+            else:
+                assert run_on_colab(content, pip=str(pip)).endswith("notebooks")
+    line = "-m pip install -q -e adabelief_optax[notebooks]"
+    assert (content / "arguments").read_text().splitlines() == [line, line]
 
 
 @pytest.mark.parametrize("failing", ["git", "pip"])
 def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
-    install = code_cells(nbformat.read(PATHS[0], as_version=4))[0].source
     monkeypatch.setitem(sys.modules, "google.colab", None)
     monkeypatch.chdir(tmp_path)
     commands = []
@@ -137,7 +214,7 @@ def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(RuntimeError, match=f"This failed: .*{failing}"):
-        exec(install, {})
+        exec(INSTALL, {})
     assert len(commands) == (1 if failing == "git" else 2)
 
 

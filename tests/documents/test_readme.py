@@ -3,8 +3,10 @@
 import re
 
 import jax
+import numpy as np
 import pytest
 
+from benchmarks.toy import streams
 from tests.helpers import ROOT
 
 
@@ -28,12 +30,36 @@ BLOCKS = [
 
 
 def test_pages_have_code():
-    assert sum(block.values[0] == "README.md" for block in BLOCKS) >= 4
+    assert sum(block.values[0] == "README.md" for block in BLOCKS) >= 3
     assert len(BLOCKS) >= 9
 
 
 def test_the_readme_is_read_in_a_minute_or_two():
-    assert len(PAGES["README.md"].read_text().split()) <= 1200
+    text = PAGES["README.md"].read_text()
+    assert len(text.split()) <= 800
+    before = text.split("\n## Results\n")[0]
+    assert not re.search(r"\[[−+-]?\d[\d.]*, |bytes", before), "numbers before Results"
+    screen = before.split("\n## ")[0]
+    for bullet in re.findall(r"^- (.*(?:\n  .*)*)", screen, re.MULTILINE):
+        assert len(re.findall(r"(?<!bfloat)\b\d+", bullet)) <= 1, bullet
+
+
+def test_the_readme_says_what_its_picture_shows():
+    """Long steps where gradients come as predicted, and nowhere else."""
+    sizes = streams.lengths()
+    ratios = [
+        np.median(sizes[title, "AdaBelief"][100:] / sizes[title, "Adam+"][100:])
+        for title in streams.STREAMS
+    ]
+    assert min(ratios[:2]) > 3
+    assert max(ratios[2:]) < 1.1
+    (picture,) = re.findall(
+        r"<picture>.*?</picture>", PAGES["README.md"].read_text(), re.DOTALL
+    )
+    names = re.findall(r'src(?:set)?="docs/([\w-]+\.png)"', picture)
+    assert names == ["streams-dark.png", "streams-light.png"]
+    assert all((ROOT / "docs" / name).exists() for name in names)
+    assert "AdaBelief's are longer where gradients are predicted" in picture
 
 
 @pytest.mark.parametrize(("name", "code"), BLOCKS)

@@ -29,7 +29,7 @@ def imported(code):
 
 
 def test_the_page_has_recipes():
-    assert len(RECIPES) >= 14
+    assert len(RECIPES) >= 23
     assert imported(RECIPES["Keras 3"]) == {
         "adabelief_optax",
         "jax",
@@ -48,7 +48,12 @@ def test_a_recipe_is_short_and_checks_what_it_did(name):
 
 
 # They need `jax.set_mesh`, shardings that Flax can update, and host memory on CPU.
-NOT_ON_JAX_0_6 = ("Flax NNX", "Flax Linen", "The state in the host's memory")
+NOT_ON_JAX_0_6 = (
+    "Flax NNX 2",
+    "Flax Linen 2",
+    "Flax Linen 3",
+    "The state in the host's memory",
+)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Are names, signatures, defaults and docstrings those that users expect?"""
 
 import inspect
+import pydoc
 import re
 
 import optax
@@ -141,3 +142,14 @@ def test_docstrings_name_what_a_user_needs(function):
         assert section in doc
     for argument in inspect.signature(function).parameters:
         assert re.search(rf"^ +{argument}: ", doc, re.MULTILINE), argument
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_help_begins_with_a_signature_that_can_be_read(function):
+    """With what its types stand for, that of aida has 1,700 characters."""
+    shown = pydoc.plain(pydoc.render_doc(function)).split("\n    \n")[0]
+    signature = shown.split(") -> ")[0]
+    assert "Union" not in signature
+    assert max(map(len, signature.splitlines()[2:])) <= 60
+    names = list(inspect.signature(function).parameters)
+    assert re.findall(r"^    (\w+): ", signature, re.MULTILINE) == names
