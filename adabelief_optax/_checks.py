@@ -117,7 +117,7 @@ def _is_real_scalar(value: Any) -> bool:
 
 
 def _is_non_negative(x: Any) -> bool:
-    return 0 <= x < math.inf
+    return bool(0 <= x < math.inf)
 
 
 def _one_of(*choices: Any, allowed: str = "") -> Check:

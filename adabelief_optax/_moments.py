@@ -91,9 +91,7 @@ def second_moment(
     b2: float | jax.Array, eps_root: float | jax.Array, square: jax.Array, s: jax.Array
 ) -> jax.Array:
     """Returns s = b2·s + (1−b2)·S(|e|²) + eps_root."""
-    # The parentheses matter. Were `+ eps_root` the last operation, one of a
-    # single array, XLA on CPU would repeat it inside the parameter update, which
-    # then needs the old s after it was overwritten: a copy and twice the work.
+    # The parentheses matter: see `_xla.py`.
     return b2 * widen(s) + ((1 - b2) * square + eps_root)
 
 
@@ -108,8 +106,8 @@ def bias(b: float | jax.Array, t: jax.Array, dtype: Any) -> jax.Array:
         r = float(jnp.dtype(dtype).type(b))
         log, ratio = math.log(r) if r else -math.inf, (1 - b) / (1 - r)
         return -ratio * jnp.expm1(t.astype(dtype) * log)
-    r = jnp.maximum(jnp.asarray(b, dtype), jnp.finfo(dtype).eps)  # no logarithm of 0
-    return -jnp.expm1(t.astype(dtype) * jnp.log1p(r - 1))
+    above_0 = jnp.maximum(jnp.asarray(b, dtype), jnp.finfo(dtype).eps)
+    return -jnp.expm1(t.astype(dtype) * jnp.log1p(above_0 - 1))
 
 
 def correct(x: jax.Array, bias: jax.Array) -> jax.Array:
@@ -127,6 +125,6 @@ def zeros_like(p: Any, dtype: Any) -> jax.Array:
 
 @partial(jax.jit, static_argnums=1)  # to be traced once a shape
 def _traced_zeros(p: jax.Array, dtype: Any) -> jax.Array:
-    # Inside jit zeros would be a constant, which XLA is free to keep whole on every
-    # device. What is computed entry by entry from p is sharded as p is.
+    # Inside jit zeros would be a constant, which every device may keep whole. What is
+    # computed entry by entry from p is sharded as p is.
     return (real(p) < -jnp.inf).astype(dtype)

@@ -59,16 +59,16 @@ def adabelief(
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
             a schedule. 0 leaves the parameters as they are.
         b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
-            the gradient would predict itself; for steps without momentum use
-            `momentum=False`.
+            the gradient would predict itself, which is refused except in `ladam`; for
+            steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
             no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
-            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16. Keep
-            the default, unless you repeat the authors' training of image classifiers,
-            who took 1e-8 for both.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
+            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
+            Keep the default, unless you repeat their trainings.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
             or a schedule, with which `update` needs the parameters. None: not at all.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
@@ -93,8 +93,7 @@ def adabelief(
 
     Raises:
         ValueError: if an argument is out of range, and in `update` for weight
-            decay without parameters; otherwise as `scale_by_belief`. A traced decay
-            other than 0 makes the updates NaN where the parameters are missing.
+            decay without parameters; otherwise as `scale_by_belief`.
 
     Example:
         >>> import jax, jax.numpy as jnp, optax
@@ -168,15 +167,16 @@ def aida(
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
             a schedule. 0 leaves the parameters as they are.
         b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
-            the gradient would predict itself; for steps without momentum use
-            `momentum=False`.
+            the gradient would predict itself, which is refused except in `ladam`; for
+            steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
             no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
-            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
-            3e-3 for 1e-8, the authors' value. Keep the default.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
+            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
+            Keep the default, unless you repeat their trainings.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
             or a schedule, with which `update` needs the parameters. None: not at all.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
@@ -192,8 +192,9 @@ def aida(
             layers in one array: by name, as {"blocks": 1}, an int n for the first n
             axes or a frozenset of positions; one of these for all arrays; or a function
             of the parameters. Names that are left out have none.
-        axis_name: mapped axis (or axes) over which layers are split, when called inside
-            `jax.shard_map` or `jax.pmap`.
+        axis_name: the mapped axis over which layers are split, or a tuple of several,
+            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+            `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
@@ -283,22 +284,23 @@ def ladam(
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
             a schedule. 0 leaves the parameters as they are.
         b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
-            the gradient would predict itself; for steps without momentum use
-            `momentum=False`.
+            the gradient would predict itself, which is refused except in `ladam`; for
+            steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
             no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
-            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
-            3e-3 for 1e-8, the authors' value. Keep the default.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
+            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
+            Keep the default, unless you repeat their trainings.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
             or a schedule, with which `update` needs the parameters. None: not at all.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
             number of s for it; "post" keeps s for each entry and averages the
-            stepsizes of the layer.
+            stepsizes of the layer (then take a larger eps_root, such as 1e-8).
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
@@ -306,8 +308,9 @@ def ladam(
             layers in one array: by name, as {"blocks": 1}, an int n for the first n
             axes or a frozenset of positions; one of these for all arrays; or a function
             of the parameters. Names that are left out have none.
-        axis_name: mapped axis (or axes) over which layers are split, when called inside
-            `jax.shard_map` or `jax.pmap`.
+        axis_name: the mapped axis over which layers are split, or a tuple of several,
+            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+            `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.
@@ -396,22 +399,23 @@ def ladabelief(
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
             a schedule. 0 leaves the parameters as they are.
         b1: β₁ in [0, 1), how slowly the running average m follows the gradients. At 0
-            the gradient would predict itself; for steps without momentum use
-            `momentum=False`.
+            the gradient would predict itself, which is refused except in `ladam`; for
+            steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), how slowly the second moment s follows the squared residuals.
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
             no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
-            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit, 3e-7 for 1e-16 and
-            3e-3 for 1e-8, the authors' value. Keep the default.
+            In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
+            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
+            Keep the default, unless you repeat their trainings.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
             or a schedule, with which `update` needs the parameters. None: not at all.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
             number of s for it; "post" keeps s for each entry and averages the
-            stepsizes of the layer.
+            stepsizes of the layer (then take a larger eps_root, such as 1e-8).
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
@@ -419,8 +423,9 @@ def ladabelief(
             layers in one array: by name, as {"blocks": 1}, an int n for the first n
             axes or a frozenset of positions; one of these for all arrays; or a function
             of the parameters. Names that are left out have none.
-        axis_name: mapped axis (or axes) over which layers are split, when called inside
-            `jax.shard_map` or `jax.pmap`.
+        axis_name: the mapped axis over which layers are split, or a tuple of several,
+            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+            `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.
         nesterov: True looks one step ahead, as Nesterov's momentum does.

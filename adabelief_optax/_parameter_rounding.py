@@ -205,7 +205,8 @@ def _happens(
     scale = jnp.where(jnp.abs(x) < 1, 2.0**64, 1.0)
     x, rest, near, other = (number * scale for number in (x, rest, near, other))
     chance = ((x - near) + rest) / (other - near)
-    return bits.astype(jnp.float32) + 0.5 < chance * 2.0**32
+    goes: jax.Array = bits.astype(jnp.float32) + 0.5 < chance * 2.0**32
+    return goes
 
 
 def _sum(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

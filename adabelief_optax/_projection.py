@@ -96,11 +96,14 @@ def _looped_rounds(
     k: Any, xi: Any, squares: jax.Array, inner: jax.Array, scales: jax.Array
 ) -> jax.Array:
     """Returns (a, b) after k more rounds."""
+    looped: jax.Array
     if isinstance(k, int):  # JAX can reverse a loop of known length
-        return _known_rounds(k, xi, squares, inner, scales)
+        looped = _known_rounds(k, xi, squares, inner, scales)
+        return looped
     xi = jnp.broadcast_to(jnp.asarray(xi, squares.dtype), inner[:1].shape)
     operands = jnp.concatenate([squares, inner[:1], scales, xi])
-    return _traced_rounds(jnp.asarray(k, int), operands)
+    looped = _traced_rounds(jnp.asarray(k, int), operands)
+    return looped
 
 
 def _rounds(
@@ -135,7 +138,7 @@ def _traced_rounds_jvp(primals: Any, tangents: Any) -> Any:
     each = each.reshape(6, 6, *(1,) * (operands.ndim - 1))
     each = jnp.broadcast_to(each, (6, *operands.shape))
 
-    def derivative(direction: jax.Array) -> jax.Array:
+    def derivative(direction: jax.Array) -> Any:
         rounds = partial(_stacked_rounds, k)
         return jax.jvp(rounds, (operands,), (direction,))[1]
 

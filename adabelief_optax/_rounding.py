@@ -101,7 +101,7 @@ def random_bits(key: jax.Array, word: jax.Array) -> jax.Array:
 
 def _by_position(x: jax.Array) -> jax.Array:
     """Returns odd multiples of the position along each axis, added up mod 2³²."""
-    numbers = jnp.uint32(0)
+    numbers: jax.Array = jnp.uint32(0)
     for axis in range(x.ndim):
         # A power of the golden ratio: no two entries of an array are near each other.
         factor = pow(_GOLDEN, axis + 1, 2**32)

@@ -48,7 +48,7 @@ class _Signature(inspect.Signature):
 
     def __str__(self) -> str:
         lines = []
-        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
         for parameter in self.parameters.values():
             if parameter.kind is not kind:
                 kind = parameter.kind

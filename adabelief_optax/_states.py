@@ -174,9 +174,9 @@ def check_moments(
         if len(moments) != len(live):
             _refuse_state(f"{field} must have {len(live)} leaves, got {len(moments)}")
         moments = [x for x, moves in zip(moments, live, strict=True) if moves]
-        dtype_of, asked = mu_dtype_of, belief.mu_dtype
-        if field != "mu":
-            dtype_of, asked = nu_dtype_of, belief.nu_dtype
+        dtype_of, asked = {"mu": (mu_dtype_of, belief.mu_dtype)}.get(
+            field, (nu_dtype_of, belief.nu_dtype)
+        )
         leaves = jax.tree_util.tree_leaves_with_path(gradients)
         for (path, g), x, of_leaf in zip(leaves, moments, layers, strict=True):
             name, shape = f"{field} of leaf '{leaf_name(path)}'", jnp.shape(g)
@@ -249,5 +249,5 @@ def placed_like(x: jax.Array, like: Any) -> jax.Array:
     explicit = AxisType.Explicit in (there.mesh.axis_types or ())
     if not explicit or here == there or x.ndim != jnp.ndim(like):
         return x
-    moved: jax.Array = jax.sharding.reshard(x, there)
-    return moved
+    reshard: Callable[[jax.Array, Any], jax.Array] = jax.sharding.reshard
+    return reshard(x, there)

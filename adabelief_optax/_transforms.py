@@ -48,17 +48,18 @@ def scale_by_belief(
     update is not yet multiplied by a learning rate, nor negated.
 
     The gradients may be a tree of real or complex arrays of any shape, scalars
-    and empty arrays included, in float16 or more; None leaves and masked nodes
-    pass through. All is computed in at least float32. The update has the
-    parameter's dtype where `update` is given parameters, else the gradient's, and
+    and empty arrays included, in float16 or more. A gradient of None leaves the
+    moments of its leaf as they are, and the update is None. Masked nodes pass
+    through. All is computed in at least float32. The update has the parameter's
+    dtype where `update` is given parameters, else the gradient's, and
     is limited to ±65504 in float16. An Array may stand for any number. The squares
     of gradients must be finite: in float32 gradients stay below 1.8e19, beyond which
     s is infinite and the entry stands still for good.
 
     Args:
-        b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g, and e and s
-            vanish but for ε_root: gradient descent with a tiny denominator. For steps
-            without momentum use `momentum=False` instead.
+        b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g, so that no residual
+            g − m is left: `update` refuses it, unless `ignore_prediction` is before.
+            For steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), decay rate of s. At 0, s is the last square alone.
         eps: ε ≥ 0, added to the root.
         eps_root: ε_root ≥ 0, added to s at each step, so that it accumulates to
@@ -100,9 +101,8 @@ def scale_by_belief(
     Raises:
         ValueError: if an argument is out of range; in `init`, for a parameter
             that is not floating-point; in `update`, for a state that is not this
-            transformation's own.
-        AssertionError: in `update`, for gradients that do not fit the state,
-            naming the first leaf.
+            transformation's own, and for gradients that do not fit the state, naming
+            the first leaf.
 
     Example:
         >>> import jax.numpy as jnp
@@ -179,14 +179,20 @@ def scale_by_layerwise_belief(
         b2: as in `scale_by_belief`.
         eps: as in `scale_by_belief`.
         eps_root: as in `scale_by_belief`.
-        processing: "pre" or "post".
-        stacked_axes: which axes of a leaf index layers: an int n for the first n, a
-            frozenset of positions (negative ones count from the end), or a tree of
-            such that is a prefix of the parameters. By default a leaf is one layer.
-            Where it is all of a leaf's axes each entry is a layer, which is
-            `scale_by_belief`.
-        axis_name: mapped axis (or axes) over which layers are split, when
-            called inside `jax.shard_map` or `jax.pmap`.
+        processing: "pre" or "post". With "post" give a larger eps_root, such as 1e-8:
+            an entry without gradients has the largest stepsize, 3e6 at the default, and
+            the mean passes it on to the layer.
+        stacked_axes: which axes of an array index layers. None: an array is one layer.
+            An int n: the first n axes. A frozenset: these positions, where negative
+            ones count from the end. One of these is for all arrays; a tree by name,
+            such as {"blocks": 1}, is for those below that name, and the others have
+            none; a function of the parameters returns one of these. If all axes of an
+            array index layers, each entry is a layer, as in `scale_by_belief`. It
+            decides shapes, so a traced value is refused.
+        axis_name: the mapped axis, or a tuple of several, over which layers are split,
+            inside `jax.shard_map` or `jax.pmap`. For all arrays or by name, as
+            `stacked_axes`: where one mesh axis splits the layers of one array and the
+            inside of another, name it for the second alone.
         momentum: as in `scale_by_belief`.
         nesterov: as in `scale_by_belief`.
         amsgrad: as in `scale_by_belief`.
@@ -202,7 +208,6 @@ def scale_by_layerwise_belief(
     Raises:
         ValueError: as `scale_by_belief`, for an unknown `processing`, and in
             `init` for a leaf that has no such `stacked_axes`.
-        AssertionError: as `scale_by_belief`.
 
     Example:
         >>> import jax.numpy as jnp
@@ -275,8 +280,7 @@ def layerwise_projection(
             a zero vector onto zero. As it grows the residual tends to 0.
         stacked_axes: which axes of a leaf index layers, as in
             `scale_by_layerwise_belief`. By default a leaf is one layer.
-        axis_name: mapped axis (or axes) over which layers are split, when
-            called inside `jax.shard_map` or `jax.pmap`.
+        axis_name: as in `scale_by_layerwise_belief`.
 
     Returns:
         An `optax.GradientTransformationExtraArgs` without state.

@@ -100,7 +100,8 @@ def _needs_params(
                 "weight_decay needs the parameters: call "
                 "update(gradients, state, params)"
             )
-        return link.update(updates, state, params)
+        decayed: tuple[Any, Any] = link.update(updates, state, params)
+        return decayed
 
     return optax.GradientTransformationExtraArgs(link.init, update_fn)
 

@@ -19,6 +19,11 @@ where the old one is, and copies it there in the end: 8 bytes per parameter. We 
 old average depend on the sums. XLA then makes m again, in place, in the kernel that
 makes the step.
 
+CPU. Were `+ eps_root` the last operation of the second moment, on one array, XLA
+would repeat it inside the parameter update. That would need the old s after it is
+overwritten: a copy, and twice the work. So we add it to another array first (the
+parentheses in `_moments.py`).
+
 Small leaves. For each of many small leaves XLA has dozens of instructions to compile.
 We take three sums of a small leaf as one, and the projections of sixteen as one array.
 """
@@ -36,6 +41,7 @@ from adabelief_optax._layers import Layers, local_sum, split_over, spread, varyi
 from adabelief_optax._moments import is_wide
 from adabelief_optax._projection import mutual_scales
 
+_SPEC: Callable[..., PartitionSpec] = PartitionSpec
 _LARGE = 2**16  # entries; XLA sums fewer in one kernel
 _SMALL = 2**12  # up to here one stacked sum is as fast as three
 _FEW = 16  # small leaves whose projections are those of one array
@@ -194,7 +200,7 @@ def _sums(
     if not (explicit and any(names) and hasattr(jax, "shard_map")):
         return on_each(arrays)
     axes = [
-        PartitionSpec(None, None, *(jax.typeof(x).sharding.spec[i] for i in of[0].axes))
+        _SPEC(None, None, *(jax.typeof(x).sharding.spec[i] for i in of[0].axes))
         for x, of in zip(first, layers, strict=True)
     ]
     summed: list[jax.Array] = jax.shard_map(

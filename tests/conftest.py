@@ -24,8 +24,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # This leaves out LLVM's optimizations, not XLA's: what tests read in a compiled program
 # is the same.
 jax.config.update("jax_disable_most_optimizations", True)
-# What took long to compile is kept for the next run, by the program, the versions and the
-# flags: `make clean` removes it.
+# What took long to compile is kept for the next run, by the program, the versions and
+# the flags: `make clean` removes it.
 if os.access(ROOT, os.W_OK):
     jax.config.update("jax_compilation_cache_dir", str(ROOT / ".jax_cache"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
