@@ -3,9 +3,11 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adabelief_optax import scale_by_belief
 from benchmarks.toy import streams
 from tests.helpers import ROOT
 
@@ -60,6 +62,23 @@ def test_the_readme_says_what_its_picture_shows():
     assert names == ["streams-dark.png", "streams-light.png"]
     assert all((ROOT / "docs" / name).exists() for name in names)
     assert "AdaBelief's are longer where gradients are predicted" in picture
+
+
+def test_steps_of_a_clamped_gradient_are_as_long_as_the_caveats_say():
+    tx = scale_by_belief()
+
+    def step(state, _):
+        update, state = tx.update(jnp.ones(1), state)
+        return state, update[0]
+
+    _, lengths = jax.lax.scan(step, tx.init(jnp.ones(1)), length=10_000)
+    text = " ".join(PAGES["caveats.md"].read_text().split())
+    (found,) = re.findall(
+        r"to (\d+) learning rates after 200 such steps, and to ([\d,]+) after 10,000",
+        text,
+    )
+    expected = [int(number.replace(",", "")) for number in found]
+    np.testing.assert_allclose(lengths[np.array([199, 9_999])], expected, rtol=0.03)
 
 
 @pytest.mark.parametrize(("name", "code"), BLOCKS)

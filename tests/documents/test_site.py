@@ -112,6 +112,52 @@ def rendered(cell, hooks, config, tmp_path):
     )
 
 
+def test_pages_are_in_the_order_in_which_one_learns(config):
+    names = [name for entry in config.nav for name in entry]
+    assert names[:6] == [
+        "Home",
+        "How to choose",
+        "Recipes",
+        "Notebooks",
+        "Results",
+        "API",
+    ]
+    assert names[6:10] == ["At scale", "bfloat16", "Caveats", "Measurements"]
+
+
+def test_equations_are_set_as_formulas_and_code_is_not(hooks):
+    equation = "    mₜ = β₁ mₜ₋₁ + (1−β₁) √(gₜ)     the average\n"
+    code = "```python\n\n    x = 1  # √x\n\n```\n"
+    text = hooks.set_formulas(f"The rule:\n\n{equation}\n{code}")
+    assert text.count("<math") == 1
+    assert "<msqrt>" in text and "<td>the average</td>" in text
+    assert "ₜ" not in text
+    assert text.endswith(code)
+
+
+def test_every_equation_of_the_docstrings_is_a_formula(hooks):
+    for name in ("adabelief", "scale_by_belief", "scale_by_layerwise_belief"):
+        text = inspect.getdoc(getattr(ao, name)).split("\nArgs:\n")[0]
+        lines = re.findall(r"^    \S.*[=←].*$", text, re.MULTILINE)
+        shown = hooks.set_formulas(text)
+        assert lines and shown.count("<tr>") == len(lines)
+        assert not re.search(r"^    \S", shown, re.MULTILINE)
+
+
+def test_the_picture_of_the_readme_is_there_for_light_and_dark(hooks):
+    text = hooks.two_pictures((ROOT / "README.md").read_text())
+    assert "<picture>" not in text
+    assert "](streams-light.png#only-light)" in text
+    assert "](streams-dark.png#only-dark)" in text
+
+
+def test_an_answer_is_shown_as_text(hooks, config, tmp_path):
+    data = {"text/markdown": "**Yes**, 7 %."}
+    output = nbformat.v4.new_output("display_data", data=data)
+    cell = nbformat.v4.new_code_cell("looks.say('')", outputs=[output])
+    assert "<strong>Yes</strong>, 7 %." in rendered(cell, hooks, config, tmp_path)
+
+
 @pytest.mark.parametrize("tags", [[], ["hide-input"]])
 def test_code_that_draws_is_folded(tags, hooks, config, tmp_path):
     cell = nbformat.v4.new_code_cell("a = 1\n\nb = 2", metadata={"tags": tags})

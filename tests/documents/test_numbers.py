@@ -1,0 +1,153 @@
+"""Are the numbers of the texts those of the records, the settings and the code?
+
+A claim is a piece of a page, with a # for each number and … for words between, and the
+numbers that must stand there, as they are written. So a text and its source can only
+change together. Those of the benchmark suite have their tests in test_suite.py.
+"""
+
+import functools
+import json
+import re
+import tomllib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import adabelief_optax as ao
+from tests.helpers import ROOT
+from tests.package.test_trajectories import CASES, OURS
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+README, MEASUREMENTS = "README.md", "docs/measurements.md"
+
+
+def said(page, piece):
+    """Returns the numbers that stand for the #s of a piece, which a page has once."""
+    text = " ".join((ROOT / page).read_text().split())
+    pattern = re.escape(piece).replace(r"\#", r"([\d.,]*\d)").replace("…", ".*?")
+    found = [match.groups() for match in re.finditer(pattern, text)]
+    assert len(found) == 1, f"{page} has this {len(found)} times: {piece}"
+    return list(found[0])
+
+
+@functools.cache
+def record(name):
+    """Returns what a program has measured."""
+    return json.loads((ROOT / "benchmarks/results" / f"{name}.json").read_text())
+
+
+def times(name, optimizer, kind="step", digits=2):
+    """Returns how many of Adam's times an optimizer takes for a step or to compile."""
+    found = record(name)["optimizers"][optimizer][kind]["ratio"]["median"]
+    return f"{found:.{digits}f}" if found < 10 else f"{found:.1f}"
+
+
+def milliseconds(name, optimizer):
+    found = record(name)["optimizers"][optimizer]["step"]["seconds"]["median"]
+    return f"{1e3 * found:.1f}" if found < 0.1 else f"{1e3 * found:.0f}"
+
+
+def counted(platform, tree, optimizer, what, digits=0):
+    """Returns what a compiled step of a tree has, for each parameter or array."""
+    found = record(f"traffic-{platform}")["programs"][tree][optimizer][what]
+    return f"{found:.{digits}f}"
+
+
+def state_bytes(optimizer, **options):
+    """Returns the bytes that the state takes for each of many parameters."""
+    params = jnp.ones((1024, 1024))
+    state = jax.eval_shape(optimizer(1e-3, **options).init, params)
+    return round(
+        sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state)) / params.size
+    )
+
+
+def lowest(package):
+    """Returns the lowest version of a package that is allowed."""
+    (found,) = (x for x in PROJECT["dependencies"] if x.startswith(f"{package}>="))
+    return found.partition(">=")[2].removesuffix(".0")
+
+
+CLAIMS = [
+    (
+        README,
+        "You need Python #, JAX # and Optax #, or newer",
+        [PROJECT["requires-python"].strip(">="), lowest("jax"), lowest("optax")],
+    ),
+    (MEASUREMENTS, "# runs of # steps", [len(OURS), CASES[0]["steps"]]),
+]
+
+# The time of an update and of its compilation, and the size of the state.
+EPYC, XEON, SMALL = "step-time-cpu", "step-time-cpu-xeon", "small-arrays-cpu"
+for title, name, optimizer in (
+    ("`optax.adabelief`", "optax.adabelief", None),
+    ("`adabelief`", "adabelief", ao.adabelief),
+    ("`aida`", "aida", ao.aida),
+    ("`aida`, k=8", "aida-k8", ao.aida),
+    ("Aida as published, written in JAX", "aida-loop", None),
+    ("`ladabelief`", "ladabelief", ao.ladabelief),
+    ("`ladam`", "ladam", ao.ladam),
+):
+    row = [what(f"{EPYC}-jax-0.12", name) for what in (milliseconds, times)]
+    row += [times(f"{EPYC}-jax-0.12", name, "compile")]
+    row += [state_bytes(optimizer) if optimizer else 8]
+    CLAIMS.append(
+        (MEASUREMENTS, f"÷ `optax.adam` | compile … | {title} | # | # | # | # |", row)
+    )
+for title, name in {
+    "`optax.adabelief`": "optax.adabelief",
+    "`adabelief`": "adabelief",
+    "`aida`": "aida",
+    "Aida as published": "aida-loop",
+    "`ladabelief`": "ladabelief",
+}.items():
+    records = f"{EPYC}-jax-0.10", f"{XEON}-jax-0.12", f"{XEON}-jax-0.10"
+    row = [times(found, name) for found in records]
+    CLAIMS.append((MEASUREMENTS, f"| Xeon, JAX 0.10 | … | {title} | # | # | # |", row))
+for name in ("adabelief", "aida", "ladabelief"):
+    row = [
+        times(f"{SMALL}-jax-{version}", name, kind)
+        for kind in ("step", "compile")
+        for version in ("0.12", "0.10")
+    ]
+    CLAIMS.append(
+        (MEASUREMENTS, f"| compile, JAX 0.10 | … | `{name}` | # | # | # | # |", row)
+    )
+for title, name in {
+    "PyTorch's fused AdamW": "torch.optim.AdamW",
+    "`adabelief_pytorch`": "adabelief_pytorch.AdaBelief",
+    "`pytorch_optimizer`'s AdaBelief": "pytorch_optimizer.AdaBelief",
+    "`pytorch_optimizer`'s Aida": "pytorch_optimizer.Aida",
+}.items():
+    row = [times("step-time-cpu-torch-2.13", name)]
+    CLAIMS.append((MEASUREMENTS, f"| {title} | # |", row))
+
+# What a step compiled for a GPU has.
+OPTIMIZERS = (
+    *("optax.adam", "adabelief", "aida", "ladabelief"),
+    "adabelief-bf16-moments",
+)
+for title, tree, what, digits in (
+    ("Transformer: kernels per array", "transformer", "kernels_an_array", 2),
+    ("700 small arrays: kernels per array", "small arrays", "kernels_an_array", 2),
+    ("one array of 134 M: compile ÷ Adam's", "one array", "compile_ratio", 1),
+):
+    row = [counted("h200", tree, name, what, digits) for name in OPTIMIZERS]
+    CLAIMS.append((MEASUREMENTS, f"| {title} | # | # | # | # | # |", row))
+
+
+@pytest.mark.parametrize(("page", "piece", "numbers"), CLAIMS)
+def test_the_number_is_that_of_its_source(page, piece, numbers):
+    assert said(page, piece) == [str(x) for x in numbers]
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({}, 8), ({"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}, 4)],
+    ids=str,
+)
+def test_the_state_is_as_large_as_adams_and_half_of_that_in_bfloat16(options, size):
+    assert state_bytes(ao.adabelief, **options) == state_bytes(ao.aida, **options)
+    assert state_bytes(ao.adabelief, **options) == size
+    assert state_bytes(ao.ladabelief, **options) == size / 2
