@@ -29,6 +29,7 @@ page first compares our trainings with those, and then the optimizers with each 
 `python -m benchmarks deepobs` makes it of the files in `results/deepobs` alone, where
 every line is one training.
 
+    pip install ".[benchmarks]"                       # in the clone
     python -m benchmarks deepobs --check              # ours beside the published curves
     python -m benchmarks deepobs --check FILE         # beside those of another file
     python -m benchmarks deepobs --problem quadratic_deep   # DeepOBS's protocol

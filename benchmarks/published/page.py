@@ -30,8 +30,10 @@ TOP = """# Long trainings that others have published
 AdaBelief's authors say that it converges like Adam and generalises like SGD. Such a
 claim needs trainings of 200 epochs, which we have not run. The authors kept the curves
 of theirs, on CIFAR-10 and Penn Treebank. A group that repeated the work for the ML
-Reproducibility Challenge 2021 kept its own. `python -m benchmarks published` makes this
-page of both.
+Reproducibility Challenge 2021 kept its own. This page is made of both:
+
+    pip install ".[benchmarks]"  # in the clone
+    python -m benchmarks published
 
 ## What the curves say
 
