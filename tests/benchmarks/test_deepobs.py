@@ -299,8 +299,10 @@ def test_glorots_initialisers_have_their_widths():
 def test_convolutions_and_pooling_are_those_of_flax():
     x = jax.random.normal(KEY, (2, 9, 9, 3))
     for size, padding in ((5, 0), (3, 1)):
-        layer = nnx.Conv(3, 4, (size, size), padding=padding, rngs=nnx.Rngs(0))
-        layer.bias.value += 1.0
+        ones = nnx.initializers.ones
+        layer = nnx.Conv(
+            3, 4, (size, size), padding=padding, bias_init=ones, rngs=nnx.Rngs(0)
+        )
         assert_close(images.convolved(layer, x, padding), layer(x))
     for side in (8, 9):
         y = jax.nn.relu(x[:, :side, :side])
