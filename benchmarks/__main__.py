@@ -21,6 +21,10 @@ COMMANDS = {
         "demo",
         "do these optimizers train a small image classifier as well as Adam?",
     ),
+    "published": (
+        "published.command",
+        "what do long trainings say that others have run and published?",
+    ),
     "run": (
         "suite.run",
         "which optimizer trains what, how well and how fast, at equal tuning?",

