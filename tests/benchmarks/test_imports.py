@@ -66,7 +66,7 @@ def crossings(imports):
 
 def test_the_programs_are_found():
     programs = {program_of(module) for module in PATHS}
-    folders = {"deepobs", "hosts", "published", "speed", "suite", "toy"}
+    folders = {"deepobs", "published", "speed", "suite", "toy"}
     assert programs == {None, "demo", *folders}
     assert "benchmarks.toy.paths" in IMPORTS["benchmarks.toy.pictures"]
 
