@@ -4,7 +4,6 @@ A name is an import path, or one of adabelief_optax, and what differs from its d
 """
 
 from typing import Any, NamedTuple
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -56,29 +55,13 @@ def _all_in_bfloat16(tx: optax.GradientTransformation, summed: str = "") -> Case
     return Case(optax.chain(tx, stochastic_rounding()), summed, jnp.bfloat16)
 
 
-def _in_order_of_zeros(tx: optax.GradientTransformation) -> Any:
-    """Returns Aida with the other tool of `adabelief_optax/_xla.py` on a GPU.
-
-    What must come later waits for an added number that is always 0, as it does where
-    averages have 16 bits, and not for `jax.lax.optimization_barrier`.
-    """
-
-    def update(g: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        with mock.patch("adabelief_optax._xla.is_wide", return_value=False):
-            return tx.update(g, state, params)
-
-    return optax.GradientTransformation(tx.init, update)
-
-
 REFERENCE = "optax.adam"
-ON_GPU_ALONE = "aida-zero"  # elsewhere neither tool is used for averages of 32 bits
 TIMED = {
     REFERENCE: Case(optax.adam(RATE)),
     "optax.adabelief": Case(optax.adabelief(RATE)),
     "adabelief": Case(adabelief(RATE)),
     "aida": Case(aida(RATE, k=2), "gm"),
     "aida-k8": Case(aida(RATE, k=8), "gm"),
-    ON_GPU_ALONE: Case(_in_order_of_zeros(aida(RATE)), "gm"),
     "aida-loop": Case(aida_loop(RATE, k=2), "gm"),
     "ladabelief": Case(ladabelief(RATE), "gm"),
     "ladam": Case(ladam(RATE), "g"),

@@ -1,4 +1,4 @@
-"""What does XLA make of a step: how many kernels and instructions, how fast, how large?
+"""What does XLA make of a step: bytes, kernels, instructions, memory, compile time?
 
 A GPU takes some microseconds to start a kernel, whatever it moves. So beside bytes it
 counts how many kernels a step has for each array of the parameters.
@@ -11,19 +11,20 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from adabelief_optax import aida, ladabelief
 from benchmarks.speed import hlo
-from benchmarks.speed.cases import CASES, LOW, RATE, REFERENCE
+from benchmarks.speed.cases import CASES, LOW, RATE, REFERENCE, least_bytes
 from benchmarks.speed.parameters import llama, small_arrays, transformer
 from benchmarks.speed.steps import jitted_step
 
+Row = dict[str, Any]
 # Names of trees and what is counted on them, of each optimizer.
-Found = Iterator[tuple[str, dict[str, dict[str, float]]]]
+Found = Iterator[tuple[str, dict[str, Row]]]
+COLUMNS = 8192  # of the one array
 LARGE = 2**16  # entries, from which a kernel is one over an array
 COMPILED = (
     REFERENCE,
@@ -33,11 +34,28 @@ COMPILED = (
     "ladabelief",
     "adabelief-bf16-moments",
 )
-HEAD = ["optimizer", "bytes", "kernels", "instr.", "compile", "temporary", "peak"]
-REMARK = """
-bytes a parameter; kernels and instructions an array; compile: CPU seconds of tracing,
-lowering and compiling, as a ratio to optax.adam's; temporary and peak memory of a
-device, in bytes a parameter"""
+
+
+class Trial(NamedTuple):
+    """A step to compile.
+
+    Attributes:
+        tx: the optimizer.
+        params: a tree of shapes; the gradients have the same.
+        sharding: returns the sharding of a given shape.
+    """
+
+    tx: optax.GradientTransformation
+    params: Any
+    sharding: Callable[[Any], Any]
+
+    def arguments(self) -> tuple[Any, Any, Any]:
+        """Returns the shapes of parameters, state and gradients with shardings."""
+        trees = self.params, jax.eval_shape(self.tx.init, self.params), self.params
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(x)),
+            trees,
+        )
 
 
 class Compiled(NamedTuple):
@@ -49,29 +67,11 @@ class Compiled(NamedTuple):
     seconds: float
 
 
-def trees(smoke: bool) -> dict[str, Any]:
-    """Returns the shapes of one large array, a Transformer and many small arrays."""
-    one = [jax.ShapeDtypeStruct((128 if smoke else 16384, 8192), jnp.float32)]
-    return {
-        "one array": one,
-        "transformer": transformer(1 if smoke else 30_000_000, 64 if smoke else 512),
-        "small arrays": small_arrays(8 if smoke else 700),
-    }
-
-
-def placed(tree: Any, sharding: Callable[[Any], Any]) -> Any:
-    """Returns the shapes with the sharding of each."""
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding(x)), tree
-    )
-
-
-def compiled(tx: optax.GradientTransformation, params: Any, sharding: Any) -> Compiled:
-    """Compiles a step from empty caches, parameters and state donated."""
-    arguments = placed((params, jax.eval_shape(tx.init, params), params), sharding)
+def compiled(step: Any, arguments: tuple[Any, ...]) -> Compiled:
+    """Compiles a jitted function from empty caches."""
     jax.clear_caches()
     began = time.process_time()
-    program = jitted_step(tx).lower(*arguments).compile()
+    program = step.lower(*arguments).compile()
     seconds = time.process_time() - began
     memory = program.memory_analysis()
     return Compiled(
@@ -82,50 +82,47 @@ def compiled(tx: optax.GradientTransformation, params: Any, sharding: Any) -> Co
     )
 
 
-def numbers(program: Compiled, params: Any, devices: int, on_chip: Any) -> Any:
-    """Returns what is counted in a program."""
+def counted(program: Compiled, params: Any, devices: Any) -> Row:
+    """Returns what is counted in a program that runs on all the devices."""
     leaves = jax.tree.leaves(params)
-    held = sum(math.prod(x.shape) for x in leaves) / devices
+    held = sum(math.prod(x.shape) for x in leaves) / len(devices)
     bodies = hlo.parse(program.text).values()
-    found = {
+    found: Row = {
         "instructions_an_array": round(sum(map(len, bodies)) / len(leaves), 1),
         "temporary_bytes_a_parameter": round(program.temporary / held, 2),
     }
     if program.peak is not None:
         found["peak_bytes_a_parameter"] = round(program.peak / held, 2)
+    if len(devices) > 1:
+        found["all_reduces"] = hlo.all_reduces(program.text)
+    on_chip = hlo.ON_TPU_CHIP if devices[0].platform == "tpu" else frozenset()
     try:
         moved, large, small = hlo.traffic(program.text, LARGE, on_chip)
-    except hlo.UnreadableError:
-        return found
+    except hlo.UnreadableError as error:
+        return found | {"not_counted": str(error)}
     return found | {
         "bytes_a_parameter": round(moved / held, 1),
+        "passes_an_array": round(large / len(leaves), 2),
         "kernels_an_array": round((large + small) / len(leaves), 2),
     }
 
 
-def count(
-    txs: dict[str, optax.GradientTransformation],
-    params: Any,
-    sharding: Any,
-    device: Any,
-    devices: int,
-    rounds: int,
-) -> dict[str, dict[str, float]]:
+def count(trials: dict[str, Trial], devices: Any, rounds: int) -> dict[str, Row]:
     """Compiles every step once a round, in turn; returns what is counted of each."""
-    on_chip = hlo.ON_TPU_CHIP if device.platform == "tpu" else frozenset()
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Row] = {}
     seconds: list[dict[str, float]] = []
     for _ in range(rounds):
         seconds.append({})
-        for name, tx in txs.items():
+        for name, trial in trials.items():
             try:
-                program = compiled(tx, params, sharding)
+                program = compiled(jitted_step(trial.tx), trial.arguments())
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 continue  # it does not fit into the device's memory
             seconds[-1][name] = program.seconds
-            found[name] = numbers(program, params, devices, on_chip)
+            if name not in found:
+                found[name] = counted(program, trial.params, devices)
     for name, x in found.items():
         x["compile_seconds"] = round(float(np.median([s[name] for s in seconds])), 2)
         if REFERENCE in found:
@@ -134,29 +131,31 @@ def count(
     return found
 
 
-def table(found: dict[str, dict[str, float]]) -> list[list[str]]:
-    """Returns the head and a row for each optimizer."""
-    columns = {
-        "bytes_a_parameter": ".1f",
-        "kernels_an_array": ".2f",
-        "instructions_an_array": ".0f",
-        "compile_ratio": ".2f",
-        "temporary_bytes_a_parameter": ".2f",
-        "peak_bytes_a_parameter": ".1f",
-    }
-    rows = [
-        [name, *(format(x[k], how) if k in x else "" for k, how in columns.items())]
-        for name, x in found.items()
-    ]
-    return [HEAD, *rows]
+def of_array(names: list[str], rows: int, device: Any, rounds: int) -> Found:
+    """Yields what is counted on one array, beside the least that it must move."""
+
+    def trial(name: str) -> Trial:
+        case = CASES[name]
+        array = jax.ShapeDtypeStruct(case.shape(rows, COLUMNS), case.dtype)
+        return Trial(case.tx, array, lambda _: SingleDeviceSharding(device))
+
+    found = count({name: trial(name) for name in names}, [device], rounds)
+    for name, x in found.items():
+        x["least_bytes_a_parameter"] = least_bytes(CASES[name])
+    yield "one array", found
 
 
 def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Found:
-    """Yields each tree's name and what is counted on it, on one device."""
+    """Yields what is counted on a Transformer and on many small arrays."""
+    trees = {
+        "transformer": transformer(1 if smoke else 30_000_000, 64 if smoke else 512),
+        "small arrays": small_arrays(8 if smoke else 700),
+    }
     txs = {x: CASES[x].tx for x in COMPILED if x in {REFERENCE, *names}}
     on_one = SingleDeviceSharding(device)
-    for name, tree in trees(smoke).items():
-        yield name, count(txs, tree, lambda _: on_one, device, 1, rounds)
+    for name, tree in trees.items():
+        trials = {k: Trial(tx, tree, lambda _: on_one) for k, tx in txs.items()}
+        yield name, count(trials, [device], rounds)
 
 
 def _split(mesh: Mesh, stacked: bool, x: Any) -> NamedSharding:
@@ -182,6 +181,7 @@ def of_model(devices: Any, smoke: bool, rounds: int) -> Found:
             txs[f"{name}-bf16-moments"] = method(RATE, stacked_axes=axes, **LOW)
         for some in (devices[:1], devices):
             mesh = Mesh(np.array(some), ("devices",))
-            name = f"{'scanned' if scanned else 'unrolled'}, devices: {len(some)}"
             split = partial(_split, mesh, scanned)
-            yield name, count(txs, tree, split, devices[0], len(some), rounds)
+            trials = {name: Trial(tx, tree, split) for name, tx in txs.items()}
+            name = f"{'scanned' if scanned else 'unrolled'}, devices: {len(some)}"
+            yield name, count(trials, some, rounds)

@@ -18,9 +18,8 @@ state: bytes a parameter, the step count left out.
 PyTorch's optimizers run `step()`, with gradients in place and nothing compiled.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
 others have k=2, and aida-loop is Aida as published, K rounds of projections.
-aida-zero is Aida for a GPU, held in order by a zero and not by a barrier. -bf16-all:
-parameters, gradients and state in bfloat16 (LAdaBelief's second moment in float32), and
-`stochastic_rounding` at the end of the chain; the others are float32 throughout.
+-bf16-all: parameters, gradients and state in bfloat16 (LAdaBelief's second moment in
+float32), and `stochastic_rounding` at the end; the others are float32 throughout.
 """
 GPU_REMARKS = """step: {at_once} in a row, so that one runs while the next is issued.
 of copy: the bytes that the method must move, at the rate of a copy on this device,

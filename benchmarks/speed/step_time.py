@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import cli, machine
 from benchmarks.speed import torch_peers
-from benchmarks.speed.cases import ON_GPU_ALONE, REFERENCE, TIMED, least_bytes
+from benchmarks.speed.cases import REFERENCE, TIMED, least_bytes
 from benchmarks.speed.output import add_shared_arguments, print_table, write
 from benchmarks.speed.parameters import (
     in_dtype,
@@ -34,7 +34,6 @@ PAIRS = (
     ("optax.adabelief", "adabelief"),
     ("aida-loop", "aida"),
     ("aida-k8", "aida"),
-    (ON_GPU_ALONE, "aida"),
 )
 COPIES = 30
 
@@ -109,7 +108,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         shapes = small_arrays(args.small_arrays)
     else:
         shapes = transformer(args.parameters, args.width)
-    names = [x for x in args.optimizers if not (on_cpu() and x == ON_GPU_ALONE)]
+    names = args.optimizers
     txs = {name: TIMED[name].tx for name in names if name in TIMED}
     in_dtypes = {name: in_dtype(shapes, TIMED[name].dtype) for name in txs}
     compiling, compiled = compile_steps(txs, in_dtypes, args.compilations)
