@@ -13,7 +13,7 @@ INSTALLED = $(VENV)/.installed
 
 .PHONY: demo test test-fast test-package test-floors test-colab test-commands data lint
 .PHONY: notebooks docs dist environment address stacks traffic-tpu test-tpu traffic-gpu
-.PHONY: step-time-gpu lock clean
+.PHONY: step-time-gpu test-hosts lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
@@ -79,6 +79,10 @@ dist: $(INSTALLED)
 stacks: .venv-stacks/.installed
 	.venv-stacks/bin/python -m pytest tests/documents/test_stacks.py \
 	  tests/package/test_annotated.py $(ARGS)
+
+# Hosts that never come, die or hang: ten minutes, of which most are waiting.
+test-hosts: $(INSTALLED)
+	$(BIN)/python -m pytest -m drill tests/documents/test_many_hosts.py $(ARGS)
 
 # The training steps of the examples and of notebook 6, compiled for eight TPU chips.
 test-tpu: .venv-tpu/.installed

@@ -41,10 +41,6 @@ COMMANDS = {
         "speed.traffic",
         "what does the step move in the memory of a TPU or a GPU?",
     ),
-    "train": (
-        "hosts.command",
-        "does training on many hosts, killed and resumed, lose anything?",
-    ),
 }  # of each, the module and the question that it answers
 
 

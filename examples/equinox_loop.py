@@ -4,11 +4,16 @@
 
 Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
 activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
-command goes on.
+command goes on. Ctrl-C saves and ends.
 """
 
 import argparse
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -45,7 +50,9 @@ def make_optimizer() -> optax.MultiSteps:
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = aida(
         rate,
-        weight_decay=1e-2,  # of neither biases nor norms
+        weight_decay=1e-2,
+        # No biases and norms. In a model that scans over layers they have one
+        # axis more: there it is p.ndim > 2 for arrays that are stacks.
         weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
     )
     tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
@@ -61,12 +68,14 @@ def loss_of(model: eqx.Module, x: jax.Array, y: jax.Array) -> jax.Array:
 TX = make_optimizer()
 
 
-@eqx.filter_jit
+# Donated buffers are paired with outputs in their order: return what is donated in the
+# order in which it is taken.
+@eqx.filter_jit(donate="all-except-first")
 def train_step(
-    model: eqx.Module, opt_state: optax.OptState, x: jax.Array, y: jax.Array
+    batch: tuple[jax.Array, jax.Array], model: eqx.Module, opt_state: optax.OptState
 ) -> tuple[eqx.Module, optax.OptState, jax.Array]:
     """Returns the next model and state, and the loss."""
-    loss, grads = eqx.filter_value_and_grad(loss_of)(model, x, y)
+    loss, grads = eqx.filter_value_and_grad(loss_of)(model, *batch)
     params = eqx.filter(model, eqx.is_inexact_array)
     updates, opt_state = TX.update(grads, opt_state, params)
     return eqx.apply_updates(model, updates), opt_state, loss
@@ -77,6 +86,29 @@ def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None
     print(f"step {step}: loss {float(metrics['loss']):.3f}", flush=True)
     for name, value in metrics.items():
         writer.add_scalar(name, float(value), step)
+
+
+def resume(manager: ocp.CheckpointManager, like: Any) -> tuple[int, Any]:
+    """Returns step and arrays of the newest checkpoint that can be read; 0 if none."""
+    sys.unraisablehook = lambda _: None  # Orbax's threads print errors after the first
+    steps, problem = sorted(manager.all_steps(), reverse=True), ""
+    for step in steps:
+        try:
+            arrays = manager.restore(step, args=ocp.args.StandardRestore(like))
+        except Exception as error:  # Orbax has no class of its own for these
+            words = " ".join(str(error).split())[:200]
+            problem = problem or f"checkpoint {step} cannot be read ({words})"
+            continue
+        if problem:
+            print(f"{problem}: it is renamed, and the run goes on from step {step}")
+        for newer in steps[: steps.index(step)]:
+            path = manager.directory / str(newer)
+            path.rename(path.with_name(f"damaged-{newer}-{time.time():.0f}"))
+        manager.reload()
+        return step, arrays
+    if problem:
+        raise SystemExit(f"{problem}, nor can an older one: nothing is changed")
+    return 0, None
 
 
 def main() -> None:
@@ -92,27 +124,34 @@ def main() -> None:
     model = make_model(128, jax.random.key(0))
     opt_state = TX.init(eqx.filter(model, eqx.is_inexact_array))
     statistics = jax.jit(stepsize_statistics)
-    events = args.directory / "events"
+    events, stop = args.directory / "events", threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     print(f"checkpoints in {args.directory}, curves in {events}; to see them:")
     print(f"pip install tensorboard; tensorboard --logdir {events}")
-    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
+    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=2)
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
-        start = manager.latest_step() or 0
+        start, arrays = resume(manager, eqx.filter((model, opt_state), eqx.is_array))
         if start:
-            like = eqx.filter((model, opt_state), eqx.is_array)
-            arrays = manager.restore(start, args=ocp.args.StandardRestore(like))
             model, opt_state = eqx.combine(arrays, (model, opt_state))
             print(f"resumed at step {start}")
+        if start > args.steps:
+            raise SystemExit(f"--steps is {args.steps}, but {start} are done already")
         # What was written after the checkpoint, before a kill, comes once more.
         writer = SummaryWriter(str(events), purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
-            model, opt_state, loss = train_step(model, opt_state, x[batch], y[batch])
+            images, labels = x[batch], y[batch]
+            model, opt_state, loss = train_step((images, labels), model, opt_state)
             if step % LOG_EVERY == 0:
                 log(writer, step, {"loss": loss, **statistics(opt_state)})
             arrays = eqx.filter((model, opt_state), eqx.is_array)
             items = ocp.args.StandardSave(arrays)
-            manager.save(step, args=items, force=step == args.steps)
+            manager.save(step, args=items, force=step == args.steps or stop.is_set())
+            if stop.is_set():
+                writer.close()
+                print(f"told to end: saved step {step}")
+                raise SystemExit(130)
     writer.close()
     digits = eqx.filter_jit(logits_of)(model, x[1500:]).argmax(-1)
     print(f"test accuracy {(digits == y[1500:]).mean():.3f}")

@@ -4,11 +4,17 @@
 
 Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
 activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
-command goes on.
+command goes on. Ctrl-C saves and ends.
 """
 
 import argparse
+import signal
+import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +50,9 @@ def make_optimizer() -> optax.MultiSteps:
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = aida(
         rate,
-        weight_decay=1e-2,  # of neither biases nor norms
+        weight_decay=1e-2,
+        # No biases and norms. In a model that scans over layers they have one
+        # axis more: there it is p.ndim > 2 for arrays that are stacks.
         weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
     )
     tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
@@ -56,7 +64,8 @@ def loss_of(model: Network, x: jax.Array, y: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
 
 
-@nnx.jit
+# Donated buffers are paired with outputs in their order, which nnx.jit keeps.
+@partial(nnx.jit, donate_argnums=(0, 1))
 def train_step(
     model: Network, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array
 ) -> jax.Array:
@@ -73,6 +82,29 @@ def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None
         writer.add_scalar(name, float(value), step)
 
 
+def resume(manager: ocp.CheckpointManager, like: Any) -> tuple[int, Any]:
+    """Returns step and arrays of the newest checkpoint that can be read; 0 if none."""
+    sys.unraisablehook = lambda _: None  # Orbax's threads print errors after the first
+    steps, problem = sorted(manager.all_steps(), reverse=True), ""
+    for step in steps:
+        try:
+            arrays = manager.restore(step, args=ocp.args.StandardRestore(like))
+        except Exception as error:  # Orbax has no class of its own for these
+            words = " ".join(str(error).split())[:200]
+            problem = problem or f"checkpoint {step} cannot be read ({words})"
+            continue
+        if problem:
+            print(f"{problem}: it is renamed, and the run goes on from step {step}")
+        for newer in steps[: steps.index(step)]:
+            path = manager.directory / str(newer)
+            path.rename(path.with_name(f"damaged-{newer}-{time.time():.0f}"))
+        manager.reload()
+        return step, arrays
+    if problem:
+        raise SystemExit(f"{problem}, nor can an older one: nothing is changed")
+    return 0, None
+
+
 def main() -> None:
     """Trains, from the checkpoint if there is one, and prints the accuracy."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -86,16 +118,19 @@ def main() -> None:
     model = Network(128, nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, make_optimizer(), wrt=nnx.Param)
     statistics = nnx.jit(stepsize_statistics)
-    events = args.directory / "events"
+    events, stop = args.directory / "events", threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     print(f"checkpoints in {args.directory}, curves in {events}; to see them:")
     print(f"pip install tensorboard; tensorboard --logdir {events}")
-    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=1)
+    options = ocp.CheckpointManagerOptions(SAVE_EVERY, max_to_keep=2)
     with ocp.CheckpointManager(args.directory.absolute(), options=options) as manager:
-        start = manager.latest_step() or 0
+        start, arrays = resume(manager, nnx.state((model, optimizer)))
         if start:
-            like = ocp.args.StandardRestore(nnx.state((model, optimizer)))
-            nnx.update((model, optimizer), manager.restore(start, args=like))
+            nnx.update((model, optimizer), arrays)
             print(f"resumed at step {start}")
+        if start > args.steps:
+            raise SystemExit(f"--steps is {args.steps}, but {start} are done already")
         # What was written after the checkpoint, before a kill, comes once more.
         writer = SummaryWriter(str(events), purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
@@ -104,7 +139,11 @@ def main() -> None:
             if step % LOG_EVERY == 0:
                 log(writer, step, {"loss": loss, **statistics(optimizer.opt_state)})
             state = ocp.args.StandardSave(nnx.state((model, optimizer)))
-            manager.save(step, args=state, force=step == args.steps)
+            manager.save(step, args=state, force=step == args.steps or stop.is_set())
+            if stop.is_set():
+                writer.close()
+                print(f"told to end: saved step {step}")
+                raise SystemExit(130)
     writer.close()
     digits = nnx.jit(Network.__call__)(model, x[1500:]).argmax(-1)
     print(f"test accuracy {(digits == y[1500:]).mean():.3f}")

@@ -1,11 +1,12 @@
 """Trains on one device or on many hosts, and goes on where it was stopped or killed.
 
-    python examples/many_hosts.py --directory RUN              # one process, all devices
+    python examples/many_hosts.py --directory RUN              # one process
     ... --coordinator HOST:PORT --processes 2 --process-id 0   # two by hand, 0 and 1
     ... --distributed                                          # TPU, SLURM, Open MPI
 
-The digits of scikit-learn, and a scanned stack of blocks. Every device has all parameters,
-a part of each batch, and a part of the optimizer's state (ZeRO-1).
+Every device has all parameters, its part of each batch, and its part of the optimizer's
+state (ZeRO-1). SIGTERM, which a cluster sends before it takes a machine away, and
+Ctrl-C save and end; the same command goes on, with as many devices as there are then.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -38,6 +40,7 @@ STACKED = {"embed": 0, "blocks": 1, "head": 0}
 LAYERWISE = {"aida": aida, "ladam": ladam, "ladabelief": ladabelief}
 # What a run must keep when it goes on; --steps may grow.
 FIXED = ("optimizer", "learning_rate", "batch_size", "width", "seed")
+TOLD = threading.Event()  # to end
 
 
 def draw(width: int, seed: int) -> dict[str, Any]:
@@ -149,9 +152,7 @@ class Program:
 
     def place(self, array: np.ndarray) -> jax.Array:
         """Returns a batch, of which each process makes its own part alone."""
-        return jax.make_array_from_callback(
-            array.shape, self.batch, array.__getitem__
-        )
+        return jax.make_array_from_callback(array.shape, self.batch, array.__getitem__)
 
 
 def batch_of(step: int, size: int, seed: int) -> np.ndarray:
@@ -159,6 +160,12 @@ def batch_of(step: int, size: int, seed: int) -> np.ndarray:
     epoch, position = divmod(step - 1, IMAGES // size)
     order = np.random.default_rng([seed, epoch]).permutation(IMAGES)
     return order[position * size : (position + 1) * size]
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Returns all images, of 64 pixels from 0 to 1, and which digits they show."""
+    x, y = load_digits(return_X_y=True)
+    return (x / 16).astype(np.float32), y.astype(np.int32)
 
 
 def read(path: Path, like: Any, options: dict[str, Any]) -> Any:
@@ -170,128 +177,195 @@ def read(path: Path, like: Any, options: dict[str, Any]) -> Any:
                 f"{path} was written with --{name.replace('_', '-')} {written[name]}, "
                 f"not {value}: choose that, or another --directory"
             )
-    # Not by the manager, for which all processes would have to succeed or fail alike.
+    # Not by the manager, whose restore waits until all processes have succeeded.
     like = ocp.args.StandardRestore(like)
     return ocp.StandardCheckpointHandler().restore(path / "state", args=like)
 
 
 def resume(manager: ocp.CheckpointManager, like: Any, options: dict) -> tuple[int, Any]:
     """Returns step and state of the newest checkpoint that can be read; 0 if none."""
-    problems: list[str] = []
-    for step in sorted(manager.all_steps(), reverse=True):
-        path, problem = Path(manager.directory) / str(step), ""
+    folder, problems = Path(manager.directory), []
+    steps = sorted(manager.all_steps(), reverse=True)
+    seen = np.array((steps + [0] * KEPT)[:KEPT])
+    multihost_utils.assert_equal(seen, f"not all processes see the same {folder}")
+    for step in steps:
+        problem = ""
         try:
-            state = read(path, like, options)
+            state = read(folder / str(step), like, options)
         except Exception as error:  # Orbax has no class of its own for these
-            problem = f"{path} cannot be read ({first_line(error)})"
+            problem = in_a_line(error)
         if not multihost_utils.process_allgather(np.array(bool(problem))).any():
             break
-        problems.append(problem or f"{path} cannot be read by another process")
+        problem = problem or "not by another process"
+        problems.append(f"{folder / str(step)} cannot be read ({problem})")
     else:
         if problems:
-            raise SystemExit(f"{problems[0]}, nor can any before it")
+            raise SystemExit(f"{problems[0]}, nor can an older one: nothing is changed")
         return 0, None
-    if jax.process_index() == 0:
-        for newer in [x for x in manager.all_steps() if x > step]:
-            folder = Path(manager.directory) / str(newer)
-            folder.rename(folder.with_name(f"damaged-{newer}-{time.time():.0f}"))
-        for line in problems:
-            print(f"{line}; it is renamed, and step {step} taken instead", flush=True)
+    for newer, problem in zip(steps, problems, strict=False):
+        say(f"{problem}: it is renamed, and the run goes on from step {step}")
+        if jax.process_index() == 0:
+            name = f"damaged-{newer}-{time.time():.0f}"
+            (folder / str(newer)).rename(folder / name)
     multihost_utils.sync_global_devices("damaged checkpoints are renamed")
     manager.reload()
     return step, state
 
 
-def first_line(error: Exception) -> str:
-    """Returns the beginning of what an error says."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
-def train(args: argparse.Namespace) -> None:
-    """Trains up to the last step, from where the checkpoints end."""
-    told = threading.Event()
-    if jax.process_count() == 1:  # of several, JAX tells all when one is told
-        signal.signal(signal.SIGTERM, lambda *_: told.set())
-    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    program = Program(args)
-    x, y = load_digits(return_X_y=True)
-    x, y = (x / 16).astype(np.float32), y.astype(np.int32)
+def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
+    """Returns the parameters after the last step, from where the checkpoints end."""
     options = {name: getattr(args, name) for name in FIXED}
-    first = jax.process_index() == 0
-    manager_options = ocp.CheckpointManagerOptions(
-        args.save_every, max_to_keep=KEPT, cleanup_tmp_directories=True
+    every = json.dumps([options, args.steps, args.save_every]).ljust(500).encode()
+    words = "the processes were not given the same options"
+    multihost_utils.assert_equal(np.frombuffer(every, np.uint8), words)
+    program = Program(args)
+    done, state = resume(manager, program.like, options)
+    if done > args.steps:
+        raise SystemExit(f"--steps is {args.steps}, but {done} are done already")
+    say(f"resumed at step {done}" if done else "begins")
+    params, opt_state = state or program.init()
+    images, labels = digits()
+    # What was written after the checkpoint, before a kill, comes once more.
+    writer = SummaryWriter(
+        str(args.directory / "events"),
+        purge_step=done + 1,
+        write_to_disk=jax.process_index() == 0,
     )
-    with ocp.CheckpointManager(args.directory.absolute(), options=manager_options) as manager:
-        done, state = resume(manager, program.like, options)
-        params, opt_state = state or program.init()
-        if done > args.steps:
-            raise SystemExit(f"--steps is {args.steps}, but {done} are done already")
-        if first:
-            print(f"resumed at step {done}" if done else "begins", flush=True)
-            writer = SummaryWriter(str(args.directory / "events"), purge_step=done + 1)
-        for step in range(done + 1, args.steps + 1):
-            rows = batch_of(step, args.batch_size, args.seed)
-            batch = program.place(x[rows]), program.place(y[rows])
-            params, opt_state, loss = program.step(params, opt_state, *batch)
-            if step % LOG_EVERY == 0:
-                metrics = {"loss": loss, **program.statistics(opt_state)}
-                if first:
-                    log(writer, step, metrics)
-            ending = told.is_set() or manager.reached_preemption(step)
-            items = ocp.args.Composite(
-                state=ocp.args.StandardSave((params, opt_state)),
-                options=ocp.args.JsonSave(options),
-            )
-            manager.save(step, args=items, force=ending or step == args.steps)
-            if ending:
-                manager.wait_until_finished()
-                print(f"told to end: saved step {step}", flush=True)
-                sys.exit(143)
-    if first:
-        writer.close()
-    logits = jax.jit(logits_of)(jax.tree.map(np.asarray, params), x[IMAGES:])
-    if first:
-        print(f"test accuracy {(logits.argmax(-1) == y[IMAGES:]).mean():.3f}")
+    for step in range(done + 1, args.steps + 1):
+        rows = batch_of(step, args.batch_size, args.seed)
+        batch = program.place(images[rows]), program.place(labels[rows])
+        params, opt_state, loss = program.step(params, opt_state, *batch)
+        if step % LOG_EVERY == 0:
+            log(writer, step, {"loss": loss, **program.statistics(opt_state)})
+        ending = TOLD.is_set() or manager.reached_preemption(step)
+        save(manager, step, (params, opt_state), options, ending or step == args.steps)
+        if ending:
+            writer.close()
+            print(f"told to end: saved step {step}", flush=True)
+            raise SystemExit(128 + signal.SIGTERM)
+    writer.close()
+    return params
+
+
+def save(
+    manager: ocp.CheckpointManager, step: int, state: Any, options: dict, last: bool
+) -> None:
+    """Begins to save every so often, or waits until the last step is saved."""
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), options=ocp.args.JsonSave(options)
+    )
+    try:
+        manager.save(step, args=items, force=last)
+        if last:
+            manager.wait_until_finished()
+    except Exception as error:  # of a full disk, tensorstore's ValueError
+        leave(f"cannot save in {manager.directory}: {in_a_line(error)}")
+
+
+def in_a_line(error: Exception) -> str:
+    """Returns what an error says, in one line of bounded length."""
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) < 300 else f"{words[:100]} … {words[-200:]}"
+
+
+def say(line: str) -> None:
+    """Prints a line, in one process."""
+    if jax.process_index() == 0:
+        print(line, flush=True)
 
 
 def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None:
     """Prints the loss, and writes all metrics for TensorBoard."""
-    print(f"step {step}: loss {float(metrics['loss']):.3f}", flush=True)
+    say(f"step {step}: loss {float(metrics['loss']):.3f}")
     for name, value in metrics.items():
         writer.add_scalar(name, float(value), step)
 
 
-def parse_arguments() -> argparse.Namespace:
+def leave(line: str) -> NoReturn:
+    """Ends at once: at a usual end JAX would wait for the others."""
+    if jax.process_count() == 1:
+        raise SystemExit(line)
+    print(f"process {jax.process_index()} ends: {line}", file=sys.stderr, flush=True)
+    if jax.process_index() == 0:
+        time.sleep(2)  # without process 0 the others would have no time for their line
+    os._exit(1)
+
+
+def connect(args: argparse.Namespace) -> None:
+    """Meets the other processes, if there are any, and lets SIGTERM and Ctrl-C save."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Of a damaged checkpoint one error is told; Orbax's threads would print the others.
+    sys.unraisablehook = lambda _: None
+    signal.signal(signal.SIGTERM, lambda *_: TOLD.set())
+    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    if not (args.coordinator or args.distributed):
+        return
+    # If JAX's own threads end this process, C++ prints a page of addresses.
+    command = ["grep", "-Ev", r"^    @ |^\*\*\* Check failure|preemption_notifier"]
+    errors = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    os.dup2(errors.stdin.fileno(), sys.stderr.fileno())
+    # Between processes on CPU; the default in newer versions of JAX alone.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    print(f"waits up to {args.wait} s for the other processes", flush=True)
+    # From here on it is JAX that SIGTERM tells, and JAX tells all processes.
+    jax.distributed.initialize(
+        args.coordinator,
+        args.processes,
+        args.process_id,
+        initialization_timeout=args.wait,
+    )
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Returns the options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--directory", type=Path, required=True, help="for the run; one for all hosts")
+    add("--directory", type=Path, required=True, help="of the run, one for all hosts")
     add("--steps", type=int, default=400, help="train up to here")
-    add("--save-every", type=int, default=50, help="steps")
+    add("--save-every", type=int, default=50, metavar="STEPS")
     add("--optimizer", choices=["adabelief", *LAYERWISE], default="aida")
-    add("--learning-rate", type=float, default=1e-2)
-    add("--batch-size", type=int, default=64, help="in all")
+    add("--learning-rate", type=float, default=3e-3)
+    add("--batch-size", type=int, default=64, help="on all devices")
     add("--width", type=int, default=64, help="of a block")
     add("--seed", type=int, default=0)
-    add("--coordinator", help="HOST:PORT of process 0")
+    add("--coordinator", metavar="HOST:PORT", help="of process 0")
     add("--processes", type=int, help="how many there are")
     add("--process-id", type=int, help="which of them this is, from 0")
     add("--distributed", action="store_true", help="ask the cluster for these three")
     add("--wait", type=int, default=300, help="seconds for the other processes")
-    return parser.parse_args()
+    args = parser.parse_args(arguments)
+    for name in ("steps", "save_every", "batch_size", "width"):
+        if getattr(args, name) < 1:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} is {getattr(args, name)}, allowed is 1 or more")
+    return args
 
 
-def main() -> None:
-    args = parse_arguments()
-    if args.distributed or args.coordinator:
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(
-            args.coordinator,
-            args.processes,
-            args.process_id,
-            initialization_timeout=args.wait,
+def main(arguments: list[str] | None = None) -> None:
+    """Trains, from the checkpoint if there is one, and prints the accuracy."""
+    args = parse(arguments)
+    connect(args)
+    try:
+        devices = jax.device_count()
+        if args.batch_size % devices:
+            raise SystemExit(
+                f"--batch-size is {args.batch_size}, allowed are multiples of the "
+                f"{devices} devices"
+            )
+        options = ocp.CheckpointManagerOptions(
+            args.save_every, max_to_keep=KEPT, cleanup_tmp_directories=True
         )
-    train(args)
+        with ocp.CheckpointManager(
+            args.directory.absolute(), options=options
+        ) as manager:
+            params = train(args, manager)
+    except (jax.errors.JaxRuntimeError, AssertionError) as error:
+        if jax.process_count() == 1:
+            raise
+        leave(in_a_line(error))  # as it does if another process has ended
+    images, labels = digits()
+    logits = jax.jit(logits_of)(jax.tree.map(np.asarray, params), images[IMAGES:])
+    say(f"test accuracy {(logits.argmax(-1) == labels[IMAGES:]).mean():.3f}")
 
 
 if __name__ == "__main__":

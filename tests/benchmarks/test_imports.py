@@ -66,7 +66,7 @@ def crossings(imports):
 
 def test_the_programs_are_found():
     programs = {program_of(module) for module in PATHS}
-    assert programs == {None, "deepobs", "demo", "hosts", "speed", "suite", "toy"}
+    assert programs == {None, "deepobs", "demo", "speed", "suite", "toy"}
     assert "benchmarks.toy.paths" in IMPORTS["benchmarks.toy.pictures"]
 
 

@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import signal
 import struct
+import subprocess
+import sys
+import time
 
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.helpers import ROOT, python
+from tests.helpers import QUICK, ROOT, python
 
 EXAMPLES = {
     "flax_nnx": "inner/kernel",
@@ -81,15 +85,25 @@ def test_example(name, kernel, tmp_path):
     assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
 
     assert "resumed" not in trained(name, tmp_path / "parts", 50)
-    shutil.copytree(tmp_path / "parts" / "50", tmp_path / "50")
     assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
     assert read(tmp_path / "parts") == whole
 
     # As if it had been killed before it saved, when there were points already.
     shutil.rmtree(tmp_path / "parts" / "100")
-    shutil.move(tmp_path / "50", tmp_path / "parts" / "50")
     assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
     assert read(tmp_path / "parts") == whole
+
+    # As if the disk had lost what the newest checkpoint was.
+    (tmp_path / "parts" / "100" / "default" / "manifest.ocdbt").write_bytes(b"")
+    *_, line, resumed = (
+        trained(name, tmp_path / "parts", 100).split("step 60")[0].splitlines()
+    )
+    assert "checkpoint 100 cannot be read (" in line and "goes on from step 50" in line
+    assert resumed == "resumed at step 50"
+    assert read(tmp_path / "parts") == whole
+    refused = started(name, tmp_path / "parts", 60)
+    assert refused.stderr == "--steps is 60, but 100 are done already\n"
+    assert refused.returncode == 1
 
 
 @pytest.mark.slow
@@ -101,3 +115,26 @@ def test_steps_that_are_none_are_refused(name, steps, tmp_path):
     assert done.returncode == 2
     assert f"--steps is {steps}, allowed is an integer >= 1" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_and_ends(tmp_path):
+    path = ROOT / "examples" / "flax_linen.py"
+    command = [sys.executable, path, "--directory", tmp_path, "--steps", "1000000"]
+    process = subprocess.Popen(
+        list(map(str, command)),
+        env={**os.environ, **QUICK, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    while not (tmp_path / "100").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    *_, line = output.splitlines()
+    assert "Traceback" not in output
+    step = int(line.removeprefix("told to end: saved step "))
+    assert (tmp_path / str(step)).exists()

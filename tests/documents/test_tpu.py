@@ -117,7 +117,7 @@ def test_equinox(mesh):
     @jax.jit
     def step(arrays, x, y):
         both = eqx.combine(arrays, rest)
-        return eqx.filter(example.train_step(*both, x, y), eqx.is_array)
+        return eqx.filter(example.train_step((x, y), *both), eqx.is_array)
 
     lowered = step.lower(placed(shapes, mesh), *batch(example, mesh))
     assert_for_eight_chips(lowered.compile())

@@ -1,1 +1,0 @@
-"""Does training on many hosts, killed and resumed, lose anything?"""
