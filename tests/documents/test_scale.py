@@ -1,0 +1,77 @@
+"""Is what docs/scale.md says of numbers true?"""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from adabelief_optax import adabelief, aida, ladabelief, ladam, stepsizes
+from benchmarks.speed import traffic
+from tests.helpers import ROOT
+
+PAGE = (ROOT / "docs" / "scale.md").read_text()
+LOW = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+
+
+def test_memory_by_order_is_that_of_the_results():
+    path = ROOT / "benchmarks" / "results" / "traffic-tpu-v5e.json"
+    orders = json.loads(path.read_text())["orders"]
+    assert (
+        f"| donated → returned | {' | '.join(f'`{x}`' for x in traffic.PEAKS)} |"
+        in PAGE
+    )
+    for order in traffic.orders(optax.adam(1.0)):
+        peaks = [
+            orders[name][order]["peak_bytes_a_parameter"] for name in traffic.PEAKS
+        ]
+        assert f"| {order} | {' | '.join(f'{x:.1f}' for x in peaks)} |\n" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("rule", "row", "expected"),
+    [
+        (adabelief(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
+        (aida(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
+        (optax.adam(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
+        (aida(1.0, amsgrad=True), "the same with `amsgrad=True`", 16),
+        (aida(1.0, **LOW), "the same with both moments in bfloat16", 8),
+        (ladabelief(1.0), "`ladabelief`, `ladam`", 8),
+        (ladam(1.0), "`ladabelief`, `ladam`", 8),
+        (ladam(1.0, mu_dtype="bfloat16"), "the same with `mu_dtype=jnp.bfloat16`", 6),
+    ],
+)
+def test_size_of_a_checkpoint(rule, row, expected):
+    params = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
+    leaves = jax.tree.leaves((params, jax.eval_shape(rule.init, params)))
+    size = sum(x.size * x.dtype.itemsize for x in leaves) / params.size
+    assert round(size) == expected and f"| {row} | {expected} |" in PAGE
+
+
+def test_a_spike():
+    tx, spike = adabelief(1.0), 3000
+    g = jax.random.normal(jax.random.key(0), (spike + 7000, 200))
+    g = g.at[spike].mul(1000 / jnp.abs(g[spike]))
+
+    def step(state, g):
+        u, state = tx.update(g, state)
+        return state, (u, stepsizes(state))
+
+    _, (u, sizes) = jax.lax.scan(step, tx.init(g[0]), g)
+    usual = np.median(sizes[spike - 1])
+    assert np.abs(u[spike]).max() == pytest.approx(3.5, abs=0.05)
+    assert np.median(np.abs(u[spike : spike + 100].sum(0))) == pytest.approx(34, abs=3)
+    assert usual / np.median(sizes[spike + 30]) == pytest.approx(30, abs=3)
+    assert usual / np.median(sizes[-1]) == pytest.approx(2**0.5, abs=0.1)
+
+
+def test_stepsizes_that_should_alarm():
+    tx, params = adabelief(1.0), jnp.zeros(3)
+    state = tx.init(params)
+    for _ in range(3):  # no gradient, an ordinary one, and one whose square overflows
+        _, state = tx.update(jnp.array([0.0, 1.0, 1e25]), state)
+    none, some, overflow = stepsizes(state)
+    assert none == pytest.approx((1e-3 / 1e-16) ** 0.5, rel=1e-3)
+    assert 0 < some < none and overflow == 0
