@@ -110,9 +110,8 @@ def part(mesh: Mesh, x: Any) -> NamedSharding:
 class Program:
     """The compiled functions, and where their arrays are."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        """Takes all devices of all processes."""
-        mesh = jax.make_mesh((jax.device_count(),), ("data",), (AxisType.Auto,))
+    def __init__(self, args: argparse.Namespace, mesh: Mesh) -> None:
+        """Splits batches and the optimizer's state over the mesh."""
         tx = make_optimizer(args.optimizer, args.learning_rate)
         everywhere = NamedSharding(mesh, PartitionSpec())
         self.batch = NamedSharding(mesh, PartitionSpec("data"))
@@ -218,7 +217,9 @@ def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
     every = json.dumps([options, args.steps, args.save_every]).ljust(500).encode()
     words = "the processes were not given the same options"
     multihost_utils.assert_equal(np.frombuffer(every, np.uint8), words)
-    program = Program(args)
+    # All devices of all processes.
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    program = Program(args, mesh)
     done, state = resume(manager, program.like, options)
     if done > args.steps:
         raise SystemExit(f"--steps is {args.steps}, but {done} are done already")

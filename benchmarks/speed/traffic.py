@@ -81,12 +81,9 @@ def orders(tx: optax.GradientTransformation) -> dict[str, tuple[Any, str]]:
     }
 
 
-def of_orders(name: str, devices: Any, width: int) -> dict[str, programs.Row]:
-    """Returns what is counted of these functions on eight layers of a Transformer.
-
-    The matrices are split by rows over all devices.
-    """
-    tx, hidden = CASES[name].tx, 43 * width // 16
+def layers(tx: optax.GradientTransformation, devices: Any, width: int = 4096) -> Trial:
+    """Returns eight layers of a Transformer, matrices split over all devices."""
+    hidden = 43 * width // 16
     shapes = [(width, width), (width, hidden), (hidden, width), (width,)] * LAYERS
     mesh = Mesh(np.array(devices), ("rows",))
 
@@ -95,12 +92,20 @@ def of_orders(name: str, devices: Any, width: int) -> dict[str, programs.Row]:
         return NamedSharding(mesh, PartitionSpec(*["rows"] * rows))
 
     params = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    trees = dict(zip("psg", Trial(tx, params, sharding).arguments(), strict=True))
+    return Trial(tx, params, sharding)
+
+
+def of_orders(name: str, devices: Any, width: int) -> dict[str, programs.Row]:
+    """Returns what is counted of these functions on eight layers of a Transformer."""
+    trial = layers(CASES[name].tx, devices, width)
+    trees = dict(zip("psg", trial.arguments(), strict=True))
     return {
         order: programs.counted(
-            programs.compiled(step, tuple(trees[x] for x in takes)), params, devices
+            programs.compiled(step, tuple(trees[x] for x in takes)),
+            trial.params,
+            devices,
         )
-        for order, (step, takes) in orders(tx).items()
+        for order, (step, takes) in orders(trial.tx).items()
     }
 
 

@@ -194,7 +194,7 @@ def test_what_is_donated_is_reused(order):
     devices = jax.devices()[:2]
     step, takes = traffic.orders(CASES["aida"].tx)[order]
     donated = {"p": "params", "s": "state", "g": "grads"}
-    found = traffic.of_orders("aida", devices, 16)[order]
+    found = traffic.of_orders("aida", devices, 32)[order]
     assert found["all_reduces"] >= 1
     given, returned = (x.strip().split(", ") for x in order.split("→"))
     assert {"params": 1, "updates": 1}.get(returned[0]) or returned[0] == "state"

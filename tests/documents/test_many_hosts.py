@@ -39,10 +39,10 @@ def example():
     spec.loader.exec_module(module)
     make, made = module.Program, {}
 
-    def program(args):
+    def program(args, mesh):
         key = tuple(getattr(args, name) for name in module.FIXED)
         if key not in made:
-            made[key] = make(args)
+            made[key] = make(args, mesh)
         return made[key]
 
     module.Program = program
@@ -197,7 +197,7 @@ def test_it_learns_and_writes_curves(whole):
 
 def test_the_state_is_spread_and_the_parameters_are_not(example):
     args = example.parse(["--directory", "x", *SMALL, "1"])
-    params, opt_state = example.Program(args).like
+    params, opt_state = example.Program(args, jax.make_mesh((8,), ("data",))).like
     assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(params))
     for x in jax.tree.leaves(opt_state):
         parts = 8 if any(length % 8 == 0 for length in x.shape) else 1

@@ -1,9 +1,10 @@
-"""Do the examples' training steps and notebook 6's compile for a TPU v5e with 8 chips?
+"""What do the examples' and the pages' steps become, compiled for eight TPU v5e chips?
 
 libtpu compiles for one on a machine that has none: `make test-tpu`.
 """
 
 import importlib.util
+import re
 import sys
 
 import equinox as eqx
@@ -11,12 +12,14 @@ import jax
 import jax.numpy as jnp
 import nbformat
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from adabelief_optax import adabelief, aida, ladabelief
+from benchmarks.speed import programs, traffic
 from benchmarks.speed.compilers import topology
 from tests.helpers import ROOT
 
@@ -146,3 +149,72 @@ def test_notebook(tx, dtype, mesh, notebook):
     with jax.numpy_rank_promotion("allow"):  # as users have it
         lowered = notebook["make_step"](tx).lower(params, state, x, y)
     assert_for_eight_chips(lowered.compile())
+
+
+def documented(tx):
+    """Returns the step of docs/scale.md, with another optimizer."""
+    page = (ROOT / "docs" / "scale.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (code,) = (x for x in blocks if "def step(params, opt_state, grads)" in x)
+    names = {}
+    exec(code, names)
+    names["tx"] = tx
+    return names["step"]
+
+
+# Bytes moved per parameter, the peak of a chip's memory, and sums over the chips.
+MOVED = {
+    "optax.adam": (optax.adam(1e-3), 28, 16.5, 0),
+    "adabelief": (adabelief(1e-3), 28, 16.5, 0),
+    "aida": (aida(1e-3), 36, 17.2, 1),
+    "ladabelief": (ladabelief(1e-3), 24, 13.0, 1),
+}
+
+
+@pytest.mark.parametrize(("tx", "moved", "peak", "sums"), MOVED.values(), ids=MOVED)
+def test_the_documented_step(tx, moved, peak, sums, mesh):
+    device = mesh.devices.flat[0]
+    array = jax.ShapeDtypeStruct((16384, 8192), jnp.float32)
+    trial = programs.Trial(tx, array, lambda _: SingleDeviceSharding(device))
+    program = programs.compiled(documented(tx), trial.arguments())
+    found = programs.counted(program, array, [device])
+    assert found["bytes_a_parameter"] == pytest.approx(moved, abs=0.1)
+    assert found["temporary_bytes_a_parameter"] < 0.1
+
+    devices = list(mesh.devices.flat)
+    trial = traffic.layers(tx, devices)
+    program = programs.compiled(documented(tx), trial.arguments())
+    found = programs.counted(program, trial.params, devices)
+    assert found["peak_bytes_a_parameter"] < peak
+    assert found["all_reduces"] == sums
+
+
+@pytest.mark.parametrize("name", ["aida", "ladabelief"])
+def test_the_other_order_takes_more_memory(name, mesh):
+    tx, _, most, _ = MOVED[name]
+    devices = list(mesh.devices.flat)
+    trial = traffic.layers(tx, devices)
+    params, state, grads = trial.arguments()
+    step, takes = traffic.orders(tx)["state, params → params, state"]
+    assert takes == "gsp"
+    program = programs.compiled(step, (grads, state, params))
+    found = programs.counted(program, trial.params, devices)
+    assert found["peak_bytes_a_parameter"] > most + 2
+
+
+def test_in_zero_1_parameters_are_gathered_once(mesh):
+    example = load("many_hosts")
+    args = example.parse(["--directory", "x"])
+    program = example.Program(args, mesh)
+    x = jax.ShapeDtypeStruct((args.batch_size, 64), jnp.float32, sharding=program.batch)
+    y = jax.ShapeDtypeStruct((args.batch_size,), jnp.int32, sharding=program.batch)
+    text = program.step.lower(*program.like, x, y).compile().as_text()
+    shapes = re.findall(r"= (.*?) all-gather(?:-start)?\(", text)
+    gathered = sum(
+        int(np.prod([int(n) for n in dims.split(",") if n]))
+        for shape in shapes
+        for dims in re.findall(r"f32\[([\d,]*)\]", shape)
+    )
+    sizes = [x.size for x in jax.tree.leaves(program.like[0])]
+    print(shapes, sizes)
+    assert 0 < gathered <= 1.2 * sum(sizes)
