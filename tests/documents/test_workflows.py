@@ -44,12 +44,12 @@ def test_jobs_call_targets_of_the_makefile():
     assert called <= set(re.findall(r"(?m)^([a-z-]+):", MAKEFILE))
 
 
-def test_github_runs_what_ci_run_does():
+def test_ci_run_does_what_github_does():
     jobs = WORKFLOWS["tests"]["jobs"].values()
     on_github = {target for job in jobs for target in called_by(job)}
     here = set(re.findall(r"(?m)^ *make ([a-z-]+)", RUN))
     here |= set(re.findall(r"with_python \S+ ([a-z-]+)", RUN))
-    assert here == on_github - ON_GITHUB_ALONE
+    assert on_github - ON_GITHUB_ALONE <= here
 
 
 def test_both_test_the_same_pythons():
