@@ -234,7 +234,7 @@ def test_killed_at_random_and_while_saving(tmp_path, whole, run):
     assert not unfinished(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_two_processes_told_to_end_lose_nothing(tmp_path, run):
     commands = as_two(*SMALL, LONG, "--directory", tmp_path / "two")
     with started(*commands, devices=4) as processes:
@@ -271,7 +271,7 @@ def test_one_process_told_to_end_saves(tmp_path, whole, run, capsys):
     assert error.value.code == 128 + signal.SIGTERM
     step = saved(tmp_path)
     *_, line = capsys.readouterr().out.splitlines()
-    assert line == f"told to end: saved step {step}" and step % 20
+    assert line == f"told to end: saved step {step}"
     if step < 60:
         assert f"resumed at step {step}\n" in run(tmp_path, *SMALL, 60)
         assert_equal(arrays(tmp_path), arrays(whole))

@@ -112,7 +112,8 @@ def rendered(cell, hooks, config, tmp_path):
     )
 
 
-def test_pages_are_in_the_order_in_which_one_learns(config):
+def test_pages_are_in_the_order_in_which_one_learns(config, hooks):
+    hooks.on_config(config)
     names = [name for entry in config.nav for name in entry]
     assert names[:6] == [
         "Home",
