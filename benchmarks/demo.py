@@ -12,7 +12,7 @@ test %          mean ± standard error over the seeds; the 360 images alone
                 nothing
 steps to 95 %   of validation accuracy, evaluated every 4 steps: median of the
                 seeds
-seconds*        to train and evaluate all rates and seeds at once, compiled before;
+seconds*        to train and evaluate all rates and seeds at once, compiled;
                 no timing, since each optimizer ran once, beside whatever else
                 ran: `python -m benchmarks step-time` measures a step
 """
