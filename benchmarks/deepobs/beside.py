@@ -1,12 +1,15 @@
 """What stands on the page of our trainings beside the published ones?"""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.deepobs.check import (
     CRITERIA,
     OTHERWISE,
     PUBLISHED,
     Criterion,
+    describe,
     of_records,
     read,
 )
@@ -29,6 +32,13 @@ hardly begun after its first epoch, where our own seeds lie further apart than t
 The curves of `quadratic_deep` lie within three standard deviations of ours over 25
 orders of the batches, at all epochs; `--check` trains them again, in a minute.
 
+CIFAR-10, recompressed as JPEG, was trained on an H100. All five comparisons that ended
+hold, and the five published accuracies are all above ours, for which the recompressed
+images may be the reason. Momentum did not end in time. The curves were not kept, and
+`results/deepobs/cifar10_3c3d-h100.txt` has what was printed ("printed" in the table).
+Nothing was tuned on CIFAR-10 yet, so that this page cannot say whether AdaBelief
+converges like Adam there.
+
 """
 QUOTING = """## Quoting "AdaBelief in DeepOBS"
 
@@ -48,15 +58,18 @@ Three things about the published curves are easily missed.
 """
 
 
-def held(known: dict[str, list[Record]]) -> Iterator[str]:
+def held(known: dict[str, list[Record]], folder: Path) -> Iterator[str]:
     """Yields how near to the published curves ours are."""
     lines = [f"- `{name}`: {words(c)};" for name, c in CRITERIA.items()]
     lines.append(f"- every other network: {words(OTHERWISE)}.")
     yield HELD.format(tolerances="\n".join(lines))
-    rows, lacking = [], {}
+    rows, lacking = list(printed(folder)), {}
+    done = {name for name, *_ in rows}
     for training in read(PUBLISHED):
         if (name := training["problem"]) != QuadraticDeep.name:
             verdict = of_records(training, known.get(name, []))
+            if verdict is None and describe(training) in done:
+                continue
             if verdict is None:
                 lacking.setdefault(f"`{name}`", {})[training["optimizer"]] = None
             elif verdict.held is not None:
@@ -66,6 +79,16 @@ def held(known: dict[str, list[Record]]) -> Iterator[str]:
     if lacking:
         parts = (f"{name} ({', '.join(which)})" for name, which in lacking.items())
         yield f"No training of ours is recorded of {', '.join(parts)}.\n\n"
+
+
+def printed(folder: Path) -> Iterator[list[str]]:
+    """Yields a row for each verdict that was printed, and its curves not kept."""
+    for path in sorted(folder.glob("*.txt")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if match := re.fullmatch(r"(held|not held) +(.*?): (.*)", line):
+                judged, name, deviation = match.groups()
+                judged = judged if judged == "held" else f"**{judged}**"
+                yield [name, f"{judged} (printed)", deviation]
 
 
 def words(criteria: list[Criterion]) -> str:

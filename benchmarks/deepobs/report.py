@@ -66,7 +66,12 @@ WORDS = {"constant": "constant", "cosine": "lowered to 0 by a cosine"}
 def write(folder: Path, out: Path) -> None:
     """Writes DEEPOBS.md and its pictures."""
     known = {name: read(folder / f"{name}.jsonl") for name in PROBLEMS}
-    parts = [INTRODUCTION, *held(known), *quoting(known["quadratic_deep"]), COMPARED]
+    parts = [
+        INTRODUCTION,
+        *held(known, folder),
+        *quoting(known["quadratic_deep"]),
+        COMPARED,
+    ]
     for name, kind in PROBLEMS.items():
         for found in groups(kind(), known[name]):
             parts += section(kind(), found, out)
