@@ -129,7 +129,7 @@ def records(
     problem: Problem, name: str, setting: str, splits: Splits, args: argparse.Namespace
 ) -> Any:
     """Yields what each learning rate did with all seeds, one list entry a seed."""
-    steps = PERIODS if args.smoke else problem.steps // 4
+    steps = PERIODS if args.smoke else problem.steps
     start, train = trainer(problem, OPTIMIZERS[name], SETTINGS[setting], steps)
     carry = start(np.arange(args.seeds))
     for rate in args.rates:
