@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from adabelief_optax._checks import AxisName, is_axis_name, is_traced, leaf_name
 
@@ -69,8 +70,17 @@ def varying(x: jax.Array) -> frozenset[str]:
 
 def sums_of_zeros(zeros: jax.Array, layers: Layers) -> jax.Array:
     """Returns 0 for each layer, placed as the sums of the parameter's layers are."""
-    if is_traced(zeros) and not layers.axes and not varying(zeros):
-        return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
+    if is_traced(zeros):
+        if not layers.axes and not varying(zeros):
+            return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
+    elif isinstance(zeros.sharding, NamedSharding):
+        # Outside jit each sum would be an all-reduce of its own. Hundreds of them, one
+        # on another's heels, bring eight devices of a CPU to a stop.
+        there, spec = zeros.sharding, [*zeros.sharding.spec, *[None] * zeros.ndim]
+        new_spec: Callable[..., PartitionSpec] = PartitionSpec
+        of_layers = new_spec(*(spec[i] for i in layers.axes))
+        there = NamedSharding(there.mesh, of_layers, memory_kind=there.memory_kind)
+        return jnp.zeros(layers.shape(zeros.shape), zeros.dtype, device=there)
     names = layers.axis_name
     names = (names,) if isinstance(names, str) else names or ()
     sums = local_sum(zeros, layers)

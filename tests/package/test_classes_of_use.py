@@ -230,7 +230,8 @@ def test_the_bias_correction_keeps_its_digits(b2, t):
     assert np.quantile(off, 0.9) < 3e-6
 
 
-@pytest.mark.parametrize("k", [1, 2, 9, 12])
+@pytest.mark.slow
+@pytest.mark.parametrize("k", [2, 9])
 def test_second_derivatives_of_a_known_k(x64, k):
     x = jnp.array([1.0, -0.5, 2.0])
 
@@ -247,6 +248,7 @@ def test_second_derivatives_of_a_known_k(x64, k):
     assert_close(backwards, forwards, 1e-9)
 
 
+@pytest.mark.slow
 def test_a_traced_k_has_a_first_derivative_backwards_and_more_forwards(x64):
     def loss(x, k):
         tx = ao.aida(0.1, k=k, eps_root=1e-4)
