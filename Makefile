@@ -29,11 +29,11 @@ test-fast: $(INSTALLED)
 test-package: $(INSTALLED)
 	$(BIN)/python -m pytest tests/package adabelief_optax $(ARGS)
 
-# The tests on the lowest versions that pyproject.toml allows.
+# The tests of the package on the lowest versions that pyproject.toml allows.
 test-floors:
 	mkdir -p .venv-floors
 	$(PYTHON) .ci/floors.py > .venv-floors/requirements.txt
-	$(MAKE) test VENV=.venv-floors \
+	$(MAKE) test-package VENV=.venv-floors \
 	  REQUIREMENTS="--requirement .venv-floors/requirements.txt"
 
 # The notebooks beside the kernel that Colab has, with the extra that their first cell

@@ -1,11 +1,14 @@
 """Eight CPU devices, strict ranks, and float64 only where a test asks for it."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
 from tests.helpers import QUICK_FLAGS, ROOT
 
+# A shell starts what runs in the background with Ctrl-C ignored, and so its children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8 "
     + QUICK_FLAGS

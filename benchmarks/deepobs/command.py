@@ -87,12 +87,16 @@ def run(args: argparse.Namespace) -> None:
 def stopped_after(seconds: int | None) -> Iterator[None]:
     """Interrupts the block as Ctrl-C does, after so many seconds."""
     timer = threading.Timer(seconds or 0, signal.raise_signal, [signal.SIGINT])
+    before = signal.getsignal(signal.SIGINT)
     if seconds:
+        # A shell starts what runs in the background with this signal ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def check_file(args: argparse.Namespace, bar: tqdm) -> None:
