@@ -76,7 +76,7 @@ def test_a_spike():
 
     _, (u, sizes) = jax.lax.scan(step, tx.init(g[0]), g)
     usual = np.median(sizes[spike - 1])
-    assert np.abs(u[spike]).max() == pytest.approx(3.5, abs=0.05)
+    assert np.abs(u[spike]).max() == pytest.approx(3.5, abs=0.1)
     assert np.median(np.abs(u[spike : spike + 100].sum(0))) == pytest.approx(34, abs=3)
     assert usual / np.median(sizes[spike + 30]) == pytest.approx(30, abs=3)
     assert usual / np.median(sizes[-1]) == pytest.approx(2**0.5, abs=0.1)
