@@ -1,8 +1,8 @@
 """The nodes in which models keep their parameters, filled with fewer axes.
 
 Flax and Haliax keep an array in a node together with the names of its axes, by which
-it is sharded. One number a layer has the layer axes alone, and so must have their names
-alone. The nodes are known by their look, so that neither library need be there.
+it is sharded. One number per layer has the layer axes alone, and so must have the names
+of these alone. The nodes are known by their look, so that neither library need be there.
 """
 
 from collections.abc import Iterator

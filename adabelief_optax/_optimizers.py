@@ -65,7 +65,8 @@ def adabelief(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
             3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
             Keep the default, unless you repeat their trainings.
@@ -160,8 +161,8 @@ def aida(
     the layer grow, and those that were small grow most.
 
     It chains `layerwise_projection` and `scale_by_belief`, which have the equations,
-    with weight decay and the learning rate as in `adabelief`. Where the defaults
-    differ, the authors have eps 0, eps_root 1e-8 and coupled weight decay.
+    with weight decay and the learning rate as in `adabelief`. The authors' code has
+    other defaults: eps 0, eps_root 1e-8 and coupled weight decay.
 
     Args:
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
@@ -173,7 +174,8 @@ def aida(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
             3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
             Keep the default, unless you repeat their trainings.
@@ -182,7 +184,7 @@ def aida(
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         k: K, how often gradient and running average are projected onto each other.
-            0 is AdaBelief. A step takes equally long for every K; compiling takes
+            0 is AdaBelief. A step takes about as long for every K; compiling takes
             longer for a larger K.
         xi: ξ ≥ 0, added to squared lengths in the projections, against division by 0.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
@@ -277,7 +279,7 @@ def ladam(
 
     It chains `ignore_prediction` and `scale_by_layerwise_belief`, which has the
     equations, with weight decay and the learning rate as in `adabelief`. With
-    `processing="post"` the state is as large as Adam's. The authors have eps 0 and
+    `processing="post"` the state is as large as Adam's. The authors' code has eps 0 and
     eps_root 1e-8.
 
     Args:
@@ -290,7 +292,8 @@ def ladam(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
             3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
             Keep the default, unless you repeat their trainings.
@@ -405,7 +408,8 @@ def ladabelief(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize exceeds √((1−β₂)/ε_root), but for the rounding of a bfloat16 s.
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
             3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
             Keep the default, unless you repeat their trainings.

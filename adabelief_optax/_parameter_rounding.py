@@ -59,7 +59,7 @@ def stochastic_rounding(
     may not be a number of that dtype. Then y is one of the two nearest numbers on which
     the addition can land, chosen with probabilities that keep the expectation.
 
-    It must be the last transformation. In front of another one, such as the learning
+    It must be the last transformation. Before another one, such as the learning
     rate, it does nothing, without an error: its update is changed again, and what
     `optax.apply_updates` adds is rounded to nearest. A wrapper such as
     `optax.apply_if_finite` or `optax.MultiSteps` may go around the whole chain.

@@ -1,4 +1,4 @@
-"""The mutual projection of Aida, on two numbers a layer.
+"""The mutual projection of Aida, on two numbers per layer.
 
 A round projects g onto m and m onto g at once (Zhang, Niwa, Kleijn, "A
 DNN Optimizer that Improves over AdaBelief by Suppression of the Adaptive
@@ -38,8 +38,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
         rounds: pairs (k, xi): k rounds with that ξ, one pair after the other; at
             least one k is traced or above 0.
     """
-    # A layer whose sums overflow is not projected in this step, so that a spike among
-    # the gradients passes: its quotients would be NaN, and s too from then on. Where
+    # A layer whose sums overflow is not projected in this step, so that it recovers:
+    # its quotients would be NaN, and s too from then on. Where
     # A = B = C, far above ξ, both scales are 1. For a single layer fewer instructions
     # set them to 1 in the end; for several, each user of a scale would repeat these.
     finite, several = jnp.isfinite(sums[:1] + sums[1:2]), sums[0].size != 1

@@ -60,7 +60,7 @@ def stepsizes(
 
     Returns:
         A tree like the parameters; with `processing="pre"` each leaf has one
-        number a layer, in the shape of `nu`. Parameters without a belief state,
+        number per layer, in the shape of `nu`. Parameters without a belief state,
         which another optimizer of `optax.partition` moves, are
         `optax.MaskedNode()`.
 
@@ -113,17 +113,17 @@ def stepsize_statistics(
     """Returns mean, std, min and max of the stepsizes of every layer.
 
     They are scalars under flat names, for a metrics writer, and may be computed
-    inside `jax.jit`, so that four numbers a layer leave the device. Where
-    `stacked_axes` is above 0, the index of the layer in its stack stands behind
-    the name of the array:
+    inside `jax.jit`, so that four numbers per layer leave the device. Where
+    `stacked_axes` says that an array holds several layers, the index of the layer
+    follows the name of the array:
 
         stepsize/blocks/kernel/mean         a layer
-        stepsize/blocks/kernel/2/mean       the third layer of a stack
+        stepsize/blocks/kernel/2/mean       the third layer of several
 
     The standard deviation is that of the layer's entries (not of a sample), as
     the root of the mean squared distance from the mean. With
     `processing="post"` the mean is the stepsize that the layer has taken; with
-    "pre" there is one stepsize a layer and its std is 0.
+    "pre" there is one stepsize per layer, and its std is 0.
 
     Args:
         opt_state: the state of an optimizer, or a tree from `stepsizes`.

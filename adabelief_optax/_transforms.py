@@ -52,7 +52,7 @@ def scale_by_belief(
     moments of its leaf as they are, and the update is None. Masked nodes pass
     through. All is computed in at least float32. The update has the parameter's
     dtype where `update` is given parameters, else the gradient's, and
-    is limited to ±65504 in float16. An Array may stand for any number. The squares
+    is limited to ±65504 in float16. Any number may be given as an array. The squares
     of gradients must be finite: in float32 gradients stay below 1.8e19, beyond which
     s is infinite and the entry stands still for good.
 
@@ -63,9 +63,9 @@ def scale_by_belief(
         b2: β₂ in [0, 1), decay rate of s. At 0, s is the last square alone.
         eps: ε ≥ 0, added to the root.
         eps_root: ε_root ≥ 0, added to s at each step, so that it accumulates to
-            ε_root/(1−β₂). No stepsize exceeds √((1−β₂)/ε_root), but for the rounding
-            of a bfloat16 s. No other argument decides more. It must be above 0 to
-            differentiate through the update; at eps = eps_root = 0 an entry whose
+            ε_root/(1−β₂). No stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the
+            rounding of a bfloat16 s. No other argument decides more. It must be above 0
+            to differentiate through the update; at eps = eps_root = 0 an entry whose
             residuals were all zero gives 0/0.
         momentum: if False, step along the gradient, uₜ = gₜ / (√(dₜ/(1−β₂ᵗ)) + ε),
             not along its running average, which still predicts. For wrappers that
@@ -89,7 +89,7 @@ def scale_by_belief(
             6e-8 below 6e-5.
         nu_dtype: dtype of s (and d), likewise, and real, but not float16, in which
             the squares of small gradients are 0. With both in bfloat16 the state
-            takes 4 bytes a parameter. After 5,000 steps of stationary noise the means
+            takes 4 bytes per parameter. After 5,000 steps of stationary noise the means
             of m², s and |u| were within 0.5 % of float32's; a single entry of s
             jitters by about 5 %. With `amsgrad` d collects the upward jitter: its mean
             was 2 % above float32's after 5,000 steps, 4 % after 20,000.

@@ -9,7 +9,7 @@ Devices. Where JAX says how a leaf is split, that is in explicit sharding and in
 its own. We add up on each device first, put the sums of all leaves into one array, and
 add that up over the devices, once.
 
-GPU. XLA sums a large array with two kernels: one leaves a few hundred numbers, one adds
+GPU. XLA sums a large array with two kernels: one leaves some hundred numbers, one adds
 these up; and so for each sum of each array. We write the first sum ourselves, with as
 many numbers for each array, so that one second kernel adds up those of four arrays. The
 kernels that make the steps of the four all read its result, so XLA makes them one, too.
@@ -270,7 +270,7 @@ def _sums_of_leaf(arrays: tuple[jax.Array, ...], layers: Layers) -> jax.Array:
 
 
 def _first_sum(x: jax.Array) -> jax.Array:
-    """Returns a few hundred sums of a large array, and a small one as it is."""
+    """Returns a thousand sums of a large array, and a small array as it is."""
     if not is_large(x):
         return x.reshape(-1)
     wanted = max(_NUMBERS, 1 << (x.size // _SUMMED).bit_length())

@@ -84,10 +84,10 @@ CASES = TIMED | {
 
 
 def least_bytes(case: Case) -> int:
-    """Returns the bytes a parameter that no step with these dtypes can avoid moving.
+    """Returns the bytes per parameter that no step with these dtypes can avoid moving.
 
-    The step itself reads g, m, p (and s, unless it is one number a layer) and writes m,
-    p (and s). Sums over the layer must be known before it, so that what they are made
+    The step itself reads g, m, p (and s, unless it is one number per layer) and
+    writes m, p (and s). Sums over the layer must be known before it, so that what they are made
     of is read twice. Where the step needs g for m alone, the kernel that sums may as
     well write m, and the step then reads that in place of g and the old m.
     """

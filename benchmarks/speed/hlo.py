@@ -58,7 +58,7 @@ class Traffic(NamedTuple):
     Attributes:
         moved: bytes read and written.
         large: kernels that touch an array of at least the given size.
-        small: all others, such as those of a few numbers a layer. What a TPU's scalar
+        small: all others, such as those of a few numbers per layer. What a TPU's scalar
             core does, arithmetic of one number outside of a fusion, is no kernel.
     """
 

@@ -13,7 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import (
+    AxisType,
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    SingleDeviceSharding,
+)
 
 from adabelief_optax import aida, ladabelief
 from benchmarks.speed import hlo
@@ -158,30 +164,67 @@ def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Found:
         yield name, count(trials, [device], rounds)
 
 
-def _split(mesh: Mesh, stacked: bool, x: Any) -> NamedSharding:
-    """Splits the longest axis over all devices, but not that of the layers."""
-    axes = range(1 if stacked and x.ndim > 1 else 0, x.ndim)
-    longest = max(axes, key=lambda i: x.shape[i], default=None)
+def _spec(mesh: Mesh, least: int, x: Any) -> PartitionSpec:
+    """Splits the longest axis over all devices, if it has so many entries."""
     spec: list[Any] = [None] * x.ndim
-    if longest is not None and x.shape[longest] % mesh.size == 0:
+    longest = max(range(x.ndim), key=lambda i: x.shape[i], default=None)
+    if longest is not None and x.shape[longest] >= least:
         spec[longest] = "devices"
-    return NamedSharding(mesh, PartitionSpec(*spec))
+    return PartitionSpec(*spec)
 
 
-def of_model(devices: Any, smoke: bool, rounds: int) -> Found:
-    """Yields four ways to have a Llama of 7 B parameters, and what is counted."""
+def _inside_shard_map(
+    tx: optax.GradientTransformation, params: Any, spec: Callable[[Any], PartitionSpec]
+) -> optax.GradientTransformation:
+    """Returns an optimizer whose update runs inside `jax.shard_map`."""
+    trees = params, jax.eval_shape(tx.init, params)
+    of_params, of_state = (jax.tree.map(spec, tree) for tree in trees)
+    update = jax.shard_map(
+        tx.update,
+        in_specs=(of_params, of_state, of_params),
+        out_specs=(of_params, of_state),
+    )
+    return optax.GradientTransformation(tx.init, update)
+
+
+def _methods(tree: Any, axis_name: str | None) -> dict[str, Any]:
+    """Returns the optimizers that are compiled for a large model."""
+    stacked_axes = {"blocks": 1} if isinstance(tree["blocks"], dict) else None
+    where: Any = {"stacked_axes": stacked_axes, "axis_name": axis_name}
+    txs = {REFERENCE: CASES[REFERENCE].tx, "adabelief": CASES["adabelief"].tx}
+    for name, method in (("aida", aida), ("ladabelief", ladabelief)):
+        txs[name] = method(RATE, **where)
+        txs[f"{name}-bf16-moments"] = method(RATE, **where, **LOW)
+    return txs
+
+
+def of_model(names: list[str], devices: Any, smoke: bool, rounds: int) -> Found:
+    """Yields what is counted of a Llama of 7 B parameters.
+
+    Its layers are arrays of their own, or scanned. It is on one device, or split over
+    all, by XLA (automatic), by JAX while it traces (explicit), or inside
+    `jax.shard_map`, where the optimizers are given `axis_name`.
+    """
+    width = 128 if smoke else 4096
+    ways = [
+        ("one device", devices[:1], AxisType.Auto, None),
+        (f"{len(devices)} devices, automatic", devices, AxisType.Auto, None),
+        (f"{len(devices)} devices, explicit", devices, AxisType.Explicit, None),
+        (f"{len(devices)} devices, shard_map", devices, AxisType.Auto, "devices"),
+    ]
     for scanned in (False, True):
-        tree = llama(2 if smoke else 32, 64 if smoke else 4096, scanned)
-        axes = jax.tree.map(lambda _: frozenset[int](), tree)
-        if scanned:
-            axes["blocks"] = dict.fromkeys(axes["blocks"], frozenset({0}))
-        txs = {REFERENCE: CASES[REFERENCE].tx, "adabelief": CASES["adabelief"].tx}
-        for name, method in (("aida", aida), ("ladabelief", ladabelief)):
-            txs[name] = method(RATE, stacked_axes=axes)
-            txs[f"{name}-bf16-moments"] = method(RATE, stacked_axes=axes, **LOW)
-        for some in (devices[:1], devices):
-            mesh = Mesh(np.array(some), ("devices",))
-            split = partial(_split, mesh, scanned)
-            trials = {name: Trial(tx, tree, split) for name, tx in txs.items()}
-            name = f"{'scanned' if scanned else 'unrolled'}, devices: {len(some)}"
-            yield name, count(trials, some, rounds)
+        tree = llama(2 if smoke else 32, width, scanned)
+        for way, some, kind, axis_name in ways:
+            mesh = Mesh(np.array(some), ("devices",), axis_types=(kind,))
+            spec = partial(_spec, mesh, width)
+            trials = {}
+            for name, tx in _methods(tree, axis_name).items():
+                if axis_name:
+                    tx = _inside_shard_map(tx, tree, spec)
+                if name in {REFERENCE, *names}:
+                    trials[name] = Trial(
+                        tx, tree, lambda x, m=mesh, s=spec: NamedSharding(m, s(x))
+                    )
+            with jax.set_mesh(mesh):
+                found = count(trials, some, rounds)
+            yield f"{'scanned' if scanned else 'unrolled'}, {way}", found

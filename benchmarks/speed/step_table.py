@@ -14,7 +14,7 @@ step: `update` and `apply_updates` in one jitted call, parameters and state dona
 /: the ratio within a round, which is robust against what slows a whole round.
 compile: tracing, lowering and XLA's compilation of that call, from empty caches,
     rounds: {compilations}.
-state: bytes a parameter, the step count left out.
+state: bytes per parameter, the step count left out.
 PyTorch's optimizers run `step()`, with gradients in place and nothing compiled.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
 others have k=2, and aida-loop is Aida as published, K rounds of projections.

@@ -67,7 +67,7 @@ def copy_bandwidth(count: int = 2**28) -> float:
 
 
 def bytes_to_move(name: str) -> int | None:
-    """Returns the bytes a parameter that a step must move; none for the loop."""
+    """Returns the bytes per parameter that a step must move; none for the loop."""
     if name in torch_peers.PEERS:
         return torch_peers.PEERS[name][1]
     return None if name == "aida-loop" else least_bytes(TIMED[name])

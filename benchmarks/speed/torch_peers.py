@@ -10,7 +10,7 @@ import jax
 from benchmarks.speed.cases import RATE
 from benchmarks.timing import Runner
 
-# By import path: arguments, and the bytes a parameter that a step must move. The
+# By import path: arguments, and the bytes per parameter that a step must move. The
 # arguments make each compute what our defaults do.
 PEERS: dict[str, tuple[dict[str, Any], int]] = {
     "torch.optim.AdamW": ({"fused": True, "weight_decay": 0.0}, 28),

@@ -41,7 +41,7 @@ bytes: per parameter, read and written in the device's memory, not on the chip.
 least: the step reads g, m, s, p and writes m, s, p once; the sums of a layer, which
     must be known before the step, need g and m once more.
 kernels, passes: per array; passes are the kernels over a large array, and the others
-    are of a few numbers a layer. instr.: XLA's instructions per array.
+    are of a few numbers per layer. instr.: XLA's instructions per array.
 compile: CPU seconds of tracing, lowering and compiling, as a ratio to optax.adam's.
 temporary, peak: memory of a device, bytes per parameter that it holds.
 A name is an import path, or one of adabelief_optax; aida-k8 is Aida with k=8, the
@@ -188,7 +188,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"compiled for {results['device']}; {used}; parameters and state donated")
     rounds = args.compilations or (1 if args.smoke or args.model else 3)
     if args.model:
-        found = programs.of_model(devices, args.smoke, rounds)
+        found = programs.of_model(args.optimizers, devices, args.smoke, rounds)
         write(results | {"programs": printed(found)}, args.json)
         return
     one, rows = devices[0], 128 if args.smoke else args.size
