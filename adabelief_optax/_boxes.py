@@ -2,7 +2,7 @@
 
 Flax and Haliax keep an array in a node together with the names of its axes, by which
 it is sharded. One number per layer has the layer axes alone, and so must have the names
-of these alone. The nodes are known by their look, so that neither library need be there.
+of these alone. The nodes are known by their look: neither library need be there.
 """
 
 from collections.abc import Iterator

@@ -87,8 +87,8 @@ def least_bytes(case: Case) -> int:
     """Returns the bytes per parameter that no step with these dtypes can avoid moving.
 
     The step itself reads g, m, p (and s, unless it is one number per layer) and
-    writes m, p (and s). Sums over the layer must be known before it, so that what they are made
-    of is read twice. Where the step needs g for m alone, the kernel that sums may as
+    writes m, p (and s). Sums over the layer must be known before it, so that what they
+    are made of is read twice. Where the step needs g for m alone, the kernel that sums may as
     well write m, and the step then reads that in place of g and the old m.
     """
     p = jax.ShapeDtypeStruct(case.shape(STACKED, 2), case.dtype)
