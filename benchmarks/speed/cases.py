@@ -88,8 +88,8 @@ def least_bytes(case: Case) -> int:
 
     The step itself reads g, m, p (and s, unless it is one number per layer) and
     writes m, p (and s). Sums over the layer must be known before it, so that what they
-    are made of is read twice. Where the step needs g for m alone, the kernel that sums may as
-    well write m, and the step then reads that in place of g and the old m.
+    are made of is read twice. Where the step needs g for m alone, the kernel that sums
+    may as well write m, and the step then reads that in place of g and the old m.
     """
     p = jax.ShapeDtypeStruct(case.shape(STACKED, 2), case.dtype)
     state = jax.eval_shape(case.tx.init, p)

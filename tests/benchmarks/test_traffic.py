@@ -231,6 +231,24 @@ def test_a_large_model_has_7_b_parameters_in_one_array_or_many():
     assert [len(jax.tree.leaves(x)) for x in (apart, scanned)] == [32 * 9 + 3, 9 + 3]
 
 
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="needs a newer JAX")
+def test_a_model_is_split_in_every_way(monkeypatch):
+    monkeypatch.setattr(programs, "llama", lambda *_: {"blocks": blocks, "head": head})
+    blocks = [jax.ShapeDtypeStruct((128, 256), jnp.float32)] * 2
+    head = jax.ShapeDtypeStruct((128,), jnp.float32)
+    devices = jax.devices()[:8]
+    found = dict(programs.of_model(["aida"], devices, smoke=True, rounds=1))
+    assert [name for name in found if "unrolled" in name] == [
+        "unrolled, one device",
+        *(f"unrolled, 8 devices, {x}" for x in ("automatic", "explicit", "shard_map")),
+    ]
+    for name, rows in found.items():
+        assert list(rows) == ["optax.adam", "aida"]
+        if "8 devices" in name:
+            assert rows["optax.adam"]["all_reduces"] == 0
+            assert rows["aida"]["all_reduces"] == 1
+
+
 def test_programs_are_counted_beside_adam():
     device = jax.devices()[0]
     params, place = parameters.small_arrays(4), SingleDeviceSharding(device)
