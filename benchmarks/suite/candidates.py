@@ -1,65 +1,59 @@
-"""Which optimizers does the suite compare, and which settings may each try?
+"""Which optimizers does the suite compare, and which settings does each try first?
 
-Every optimizer gets the same number of trials. Where the literature says that eps
-decides, half of them go to each of two values, else all to a finer grid of learning
-rates. The betas are the problem's, all else the optimizer's default.
+All try the same seven learning rates, spaced by √10, from a tenth to a hundred times
+the default; where the literature says that eps decides, with two eps each. The search
+goes on from there until the best is bracketed (`protocol.py`). The betas are the
+problem's, all else is the optimizer's default.
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
 from benchmarks.optimizers import OPTIMIZERS, Optimizer
 
-RATES = (9.49e-4, 9.49e-2)  # half a decade apart with five rates
+FIRST = range(-2, 5)  # half powers of ten, from the default rate
 
 
 class Candidate(NamedTuple):
     """An optimizer, and what is tried."""
 
     optimizer: Optimizer
-    other_eps: float | None = None  # beside the default; none where eps does not decide
-    rate: float = 1e-3  # without tuning
-    rates: tuple[float, float] = RATES  # from, to
+    epses: tuple[float, ...] = (0.0,)  # the default first; 0 where eps does not decide
+    default: int = -6  # the default rate is 1e-3, that is 10^(-6/2)
+    warmup: float = 0.0  # the share of the steps in which the rate rises from 0
 
     @property
     def label(self) -> str:
         """The name for people."""
-        return self.optimizer.label
-
-    @property
-    def epses(self) -> tuple[float, ...]:
-        """The values of eps, the default first; none where eps does not decide."""
-        return () if self.other_eps is None else (self.optimizer.eps, self.other_eps)
-
-    @property
-    def default(self) -> tuple[float, float]:
-        """The learning rate and eps without tuning."""
-        return self.rate, self.optimizer.eps
-
-    def grid(self, trials: int, scale: float = 1.0) -> list[tuple[float, float]]:
-        """Returns so many pairs of learning rate and eps, log-uniform in the rate.
-
-        The ends of the rates are the optimizer's, times the problem's scale.
-        """
-        epses = self.epses or (0.0,)
-        rates = scale * np.geomspace(*self.rates, trials // len(epses))
-        return [(float(f"{rate:.3g}"), eps) for eps in epses for rate in rates]
+        return f"{self.optimizer.label}{', warm-up' if self.warmup else ''}"
 
 
-# AdaBelief's eps is about the square of Adam's.
+ADAM, BELIEF = (1e-8, 1e-4), (1e-16, 1e-8)  # AdaBelief's is about the square of Adam's
 CANDIDATES = {
-    "sgd": Candidate(OPTIMIZERS["sgd"], rate=1e-2, rates=(1e-3, 1.0)),
-    "adam": Candidate(OPTIMIZERS["adam"], 1e-4),
-    "adamw": Candidate(OPTIMIZERS["adamw"], 1e-4),
-    "radam": Candidate(OPTIMIZERS["radam"], 1e-4),
-    "yogi": Candidate(OPTIMIZERS["yogi"], 1e-8, rate=1e-2),
-    "lion": Candidate(OPTIMIZERS["lion"], rate=1e-4, rates=(3e-5, 1e-2)),
-    "optax.adabelief": Candidate(OPTIMIZERS["optax.adabelief"], 1e-8),
-    "adam-plus": Candidate(OPTIMIZERS["adam-plus"], 1e-16),
-    "adabelief": Candidate(OPTIMIZERS["adabelief"], 1e-8),
-    "adabelief-rectified": Candidate(OPTIMIZERS["adabelief-rectified"], 1e-8),
-    "aida": Candidate(OPTIMIZERS["aida"], 1e-16),
-    "ladam": Candidate(OPTIMIZERS["ladam"], 1e-16),
-    "ladabelief": Candidate(OPTIMIZERS["ladabelief"], 1e-16),
+    "sgd": Candidate(OPTIMIZERS["sgd"], default=-4),
+    "adam": Candidate(OPTIMIZERS["adam"], ADAM),
+    "adam-warmup": Candidate(OPTIMIZERS["adam"], ADAM, warmup=0.1),
+    "adamw": Candidate(OPTIMIZERS["adamw"], ADAM),
+    # The same update as AdaBelief, in another order of rounding: what differs is noise.
+    "optax.adabelief": Candidate(OPTIMIZERS["optax.adabelief"], BELIEF),
+    "adabelief": Candidate(OPTIMIZERS["adabelief"], BELIEF),
+    "adabelief-warmup": Candidate(OPTIMIZERS["adabelief"], BELIEF, warmup=0.1),
+    "adabelief-rectified": Candidate(OPTIMIZERS["adabelief-rectified"], BELIEF),
+    "aida": Candidate(OPTIMIZERS["aida"], BELIEF),
+    "ladabelief": Candidate(OPTIMIZERS["ladabelief"], BELIEF),
 }
+# What is trained together, being one compiled program; what matters most comes first.
+FAMILIES = (
+    ("adam", "adam-warmup"),
+    ("adabelief", "adabelief-warmup"),
+    ("sgd",),
+    ("optax.adabelief",),
+    ("aida",),
+    ("adabelief-rectified",),
+    ("ladabelief",),
+    ("adamw",),
+)
+
+
+def rate_of(exponent: int) -> float:
+    """Returns a learning rate of the grid, a half power of ten, to three digits."""
+    return float(f"{10 ** (exponent / 2):.3g}")

@@ -25,14 +25,13 @@ class Problem(ABC):
     title: str  # for people
     metric: str  # with its unit, such as "accuracy (%)"
     larger_is_better = False
+    version = 1  # to be raised when anything changes that a training depends on
     target: float  # of the validation metric; ours are where the pilot's Adam ends
-    steps: int  # of one training, which longer budgets multiply
+    steps: int  # of one training
     batch_size: int
-    lengthened = True  # by longer budgets
-    rate_scale = 1.0  # of the learning rates that are tried
     evaluations = 50  # of the validation metric, evenly over the steps
     cosine = True  # the learning rate decays to 0 by a cosine; else it is constant
-    chosen_by_speed = False  # trials are: by steps to the target, not the last metric
+    chosen_by_speed = False  # alone: settings are, by the steps to the target
     float64 = False
     betas = (0.9, 0.999)  # b1, or SGD's momentum, and b2
 

@@ -1,150 +1,155 @@
 """Which optimizer trains what, how well and how fast, at equal tuning?
 
-Every optimizer gets the same number of trials on every problem; the best final
-validation metric chooses the learning rate and eps, which new seeds then use.
+On every problem each optimizer's learning rates and eps are searched until the best is
+bracketed; ten seeds choose among the best, by the end and by the steps to the target;
+twenty fresh seeds of each choice are what the report is made of (`suite/protocol.py`).
+All problems and optimizers take about twelve hours of a CPU core, or minutes of a GPU.
 
-one-shot    the default learning rate and eps, ten seeds
-small       10 trials with three seeds each, then twenty seeds, four times as many
-            steps, of eight optimizers: about five hours on a CPU core
-full        40 trials with three seeds each, then twenty seeds, four times as many
-            steps: for a GPU
-pilot       Adam alone, 10 trials and ten seeds, by which the targets are set
-
-Each finished trial goes to the folder of results. The same command goes on where it was
-stopped. `python -m benchmarks report` makes tables and pictures of the results.
+What trained together goes to the folder of results at once, and the same command goes
+on where it was stopped. Several may run beside one another: each takes what no other
+is at. `python -m benchmarks report` makes tables and pictures of the results.
 """
 
 import argparse
 import copy
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
+from filelock import FileLock, Timeout
+from tqdm import tqdm
 
-from benchmarks import cli, locks, machine, store
-from benchmarks.data import MissingData
-from benchmarks.suite.candidates import CANDIDATES
+from benchmarks import cli, machine, store
+from benchmarks.data import MissingData, Splits
+from benchmarks.suite import protocol, records
+from benchmarks.suite.candidates import CANDIDATES, FAMILIES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
-from benchmarks.suite.progress import Progress, expected_seconds
-from benchmarks.suite.step_cost import time_steps
-from benchmarks.suite.tasks import BUDGETS, Budget, Task, complete
-from benchmarks.suite.trials import CALLS
+from benchmarks.suite.protocol import SEEDS, Seeds
+from benchmarks.suite.trials import WIDTH, Trial, train_all
 
-SMOKE_RESULTS, SMOKE_OPTIMIZERS = Path("smoke-output"), ("adabelief",)
+SMOKE_RESULTS, SMOKE_STEPS = Path("smoke-output"), 25
+SMOKE_SEEDS = Seeds((1000,), (1001,), (100, 101))
 
 
-def run_problem(
-    problem: Problem, args: argparse.Namespace, progress: Progress
-) -> MissingData | None:
-    """Runs all budgets of all optimizers on a problem, then times their steps.
+def stage(
+    problem: Problem, names: list[str], splits: Splits, folder: Path, seeds: Seeds
+) -> bool:
+    """Trains what optimizers of one family want next; False if they want nothing."""
+    wanted = [
+        (name, setting, missing)
+        for name in names
+        for setting, missing in protocol.missing(
+            problem,
+            CANDIDATES[name],
+            records.found(problem, records.read(folder, problem, name)),
+            seeds,
+        ).items()
+    ]
+    trials = [
+        Trial(setting.rate, setting.eps, CANDIDATES[name].warmup, seed)
+        for name, setting, missing in wanted
+        for seed in missing
+    ]
+    optimizer, began = CANDIDATES[names[0]].optimizer, time.monotonic()
+    curves = train_all(problem, optimizer, splits, trials, WIDTH * len(names))
+    bar = tqdm(wanted, f"{problem.name}, {'/'.join(names)}", unit=" settings")
+    for name, setting, missing in bar:
+        mine = [next(curves) for _ in missing]
+        record = records.describe(problem, name, setting, missing, mine)
+        records.append(folder, problem, [record])
+    seconds = time.monotonic() - began
+    bar.write(f"{bar.desc}{len(trials)} trainings, {seconds:.1f} s", sys.stdout)
+    return bool(wanted)
 
-    It returns why the problem is left out, if it is.
+
+def complete(
+    problem: Problem, names: list[str], args: argparse.Namespace, until: float
+) -> None:
+    """Trains all that a family lacks on a problem, unless another process does.
+
+    Raises:
+        MissingData: if the problem's data is not here.
     """
-    bar = progress.bar
+    seeds = SMOKE_SEEDS if args.smoke else SEEDS
+    lock = FileLock(args.results / records.FOLDER / f"{problem.name},{names[0]}.lock")
     try:
-        splits = problem.load()
-    except MissingData as error:
-        bar.write(f"{problem.name} is left out: {error}", sys.stdout)
-        progress.leave_out(*expected(problem, args))
-        return error
-    for budget, name in chosen(args):
-        bar.set_description(f"{problem.name}, {name}")
-        path = store.path_of(args.results, budget, problem.name)
-        size = budget_of(budget, args)
-        complete(Task(problem, name, CANDIDATES[name], size, path), splits, progress)
-    if not (args.no_seconds or args.smoke):
-        path = store.path_of(args.results, "seconds", problem.name)
-        bar.set_description(f"{problem.name}, seconds of a step")
-        known = {record["optimizer"] for record in store.read(path)}
-        if not known >= (names := {name for _, name in chosen(args)}):
-            store.append(path, time_steps(problem, sorted(names), splits))
-    return None
+        with lock.acquire(timeout=0):
+            if args.smoke or any(unfinished(problem, x, args.results) for x in names):
+                splits = jax.device_put(problem.load())
+                while time.monotonic() < until and stage(
+                    problem, names, splits, args.results, seeds
+                ):
+                    pass
+    except Timeout:
+        print(f"{problem.name}, {names[0]}: another process is at it", flush=True)
 
 
-def budget_of(name: str, args: argparse.Namespace) -> Budget:
-    """Returns a budget; a smoke run has two trials, if there are any, and two seeds."""
-    budget = BUDGETS[name]
-    if not args.smoke:
-        return budget
-    # As many trials as seeds, which one compilation then serves.
-    two, one = min(2, budget.trials), budget.tuning_seeds[:1]
-    return Budget(two, one, budget.seeds[:2], 1, SMOKE_OPTIMIZERS)
-
-
-def chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
-    """Returns the pairs of budget and optimizer."""
-    return [
-        (budget, name)
-        for name in CANDIDATES
-        for budget in args.budget
-        if name in (args.optimizer or budget_of(budget, args).optimizers)
-    ]
-
-
-def expected(problem: Problem, args: argparse.Namespace) -> tuple[int, float]:
-    """Returns how many trainings a problem has, and how long they may take."""
-    parts = [
-        (count, budget.steps(problem))
-        for name, _ in chosen(args)
-        for budget in [budget_of(name, args)]
-        for count in budget.parts
-    ]
-    seconds = sum(expected_seconds(problem, *part) for part in parts)
-    return sum(count for count, _ in parts), seconds
+def unfinished(problem: Problem, name: str, folder: Path) -> bool:
+    """Whether an optimizer lacks trainings on a problem."""
+    found = records.found(problem, records.read(folder, problem, name))
+    return bool(protocol.missing(problem, CANDIDATES[name], found))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     add = parser.add_argument
-    some = {
-        "budget": (BUDGETS, ["small"], "small"),
-        "problem": (problems(), list(problems()), "all"),
-        "optimizer": (CANDIDATES, None, "those of the budget"),
-    }
-    for option, (known, default, shown) in some.items():
-        words = f"{cli.one_or_more(known)}; default {shown}"
-        add(f"--{option}", type=cli.names(known), default=default, help=words)
+    for option, known in {"problem": problems(), "optimizer": CANDIDATES}.items():
+        words = f"{cli.one_or_more(known)}; default all"
+        add(f"--{option}", type=cli.names(known), default=list(known), help=words)
     words = "default benchmarks/results; smoke: smoke-output"
     add("--results", type=cli.folder, help=words)
     add("--fashion-mnist", type=cli.folder, help="folder with its four IDX files")
-    add("--no-seconds", action="store_true", help="do not time single steps in the end")
-    add(
-        "--smoke",
-        action="store_true",
-        help="a few steps of AdaBelief, for a test",
-    )
+    words = "processes beside one another; default %(default)s"
+    add("--workers", type=cli.integer(1), default=1, help=words)
+    words = "begin nothing new after so many seconds"
+    add("--seconds", type=cli.positive, default=float("inf"), help=words)
+    add("--smoke", action="store_true", help="a few steps of SGD, for a test")
 
 
 def run(args: argparse.Namespace) -> None:
     """Goes through the problems; those whose data is missing are left out."""
+    until = time.monotonic() + args.seconds
+    if args.workers > 1:
+        sys.exit(beside_one_another(args.workers))
     if args.fashion_mnist:
         os.environ["FASHION_MNIST"] = str(args.fashion_mnist)
     # What --smoke trains must never be among the published results.
     args.results = args.results or (SMOKE_RESULTS if args.smoke else store.RESULTS)
+    (args.results / records.FOLDER).mkdir(parents=True, exist_ok=True)
     print(f"{__doc__}\n{machine.summary()}", flush=True)
     group = [problems()[name] for name in args.problem]
     if args.smoke:
-        group = list(map(smaller, group))
+        group, args.optimizer = list(map(smaller, group)), ["sgd"]
         # Nearly all of so short a run is compiling.
         jax.config.update("jax_disable_most_optimizations", True)
-    parts = [expected(problem, args) for problem in group]
-    total = sum(count for count, _ in parts), sum(seconds for _, seconds in parts)
-    with locks.locked(args.results):
-        progress = Progress(*total)
-        try:
-            left_out = [run_problem(problem, args, progress) for problem in group]
-        except KeyboardInterrupt:
-            progress.bar.close()
-            sys.exit("stopped; the same command goes on from what is recorded")
-        progress.bar.close()
-    if all(left_out):
+    left_out = {problem.name: None for problem in group}
+    for family in FAMILIES:
+        names = [name for name in family if name in args.optimizer]
+        for problem in group if names else []:
+            try:
+                complete(problem, names, args, until)
+                left_out.pop(problem.name, None)
+            except MissingData as error:
+                if left_out[problem.name] is None:
+                    print(f"{problem.name} is left out: {error}", flush=True)
+                left_out[problem.name] = error
+    if len(left_out) == len(group):
         sys.exit("nothing was trained: the data of every problem is missing")
+
+
+def beside_one_another(workers: int) -> int:
+    """Runs the same command in several processes, and returns the worst exit code."""
+    command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--workers", "1"]
+    processes = [subprocess.Popen(command) for _ in range(workers)]
+    return max(process.wait() for process in processes)
 
 
 def smaller(problem: Problem) -> Problem:
     """Returns the problem with one step between evaluations."""
     problem = copy.copy(problem)
-    problem.evaluations = problem.steps = CALLS
+    problem.evaluations = problem.steps = SMOKE_STEPS
     return problem

@@ -1,24 +1,24 @@
-"""How do all trials of one optimizer train together?
+"""How are the trainings of one optimizer on one problem computed?
 
-One jitted step trains every copy of the problem, each with a learning rate, an eps and
-a seed of its own: under `vmap` and spread over the devices, or, on the one device that
-a CPU usually is, one after the other, which takes a fifth to a third less there.
+One program is a whole training, given a learning rate, an eps, a warm-up and a seed. An
+accelerator runs many of them at once under `vmap`; a CPU one after the other, which
+takes a fifth to a third less there.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.data import Splits
 from benchmarks.optimizers import Optimizer
 from benchmarks.suite.problem import Problem
 
-CALLS = 25  # of the compiled function in one training, between which progress shows
+WIDTH = 48  # trainings at once on an accelerator, times the members of the family
 
 
 class Trial(NamedTuple):
@@ -26,56 +26,31 @@ class Trial(NamedTuple):
 
     rate: float
     eps: float
+    warmup: float
     seed: int
 
 
 class Curves(NamedTuple):
-    """What the trials did: [trial, time], and the test metric in the end: [trial]."""
+    """What a training did."""
 
     train: np.ndarray  # mean loss of the steps since the last evaluation
     valid: np.ndarray  # the validation metric, before the first step too
-    test: np.ndarray
+    test: np.ndarray  # the test metric in the end
 
 
-def transformation(
-    problem: Problem, optimizer: Optimizer, steps: int, rate: Any, eps: Any
-) -> optax.GradientTransformation:
-    """Returns the optimizer as the problem wants it."""
-    if problem.cosine:
-        rate = optax.cosine_decay_schedule(rate, steps)
-    return optimizer.make(rate, problem.betas, eps)
+def schedule(
+    problem: Problem, steps: int, rate: Any, warmup: Any
+) -> Callable[[Any], Any]:
+    """Returns the rate of each step: it rises for a share of the steps, then decays."""
 
+    def at(count: Any) -> Any:
+        rising = jnp.minimum(1.0, (count + 1) / jnp.maximum(1.0, warmup * steps))
+        if not problem.cosine:
+            return rate * rising
+        done = jnp.clip((count / steps - warmup) / (1 - warmup), 0, 1)
+        return rate * rising * 0.5 * (1 + jnp.cos(jnp.pi * done))
 
-def train_together(
-    problem: Problem,
-    optimizer: Optimizer,
-    splits: Splits,
-    trials: list[Trial],
-    steps: int,
-    progress: Callable[[], object],
-) -> Curves:
-    """Trains them all; calls `progress` CALLS times."""
-    start, advance, measure = compiled(problem, optimizer, steps)
-    given = over_devices(*(np.array(column) for column in zip(*trials, strict=True)))
-    carry = start(*given)
-    train, valid = [], [measure(carry[0], splits.valid)[:, None]]
-    for _ in range(CALLS):
-        carry, curves = jax.block_until_ready(advance(*given[:2], carry, splits))
-        train.append(curves[0])
-        valid.append(curves[1])
-        progress()
-    test = measure(carry[0], splits.test)
-    return Curves(np.concatenate(train, 1), np.concatenate(valid, 1), np.array(test))
-
-
-def over_devices(*columns: np.ndarray) -> list[jax.Array]:
-    """Puts the trials on as many devices as divide their number."""
-    count = len(columns[0])
-    devices = jax.devices()
-    share = max(n for n in range(1, len(devices) + 1) if count % n == 0)
-    mesh = Mesh(devices[:share], ("trials",))
-    sharding = NamedSharding(mesh, PartitionSpec("trials"))
-    return [jax.device_put(x, sharding) for x in columns]
+    return at
 
 
 def scanned_step(problem: Problem, tx: Any, data: Any) -> Callable:
@@ -90,46 +65,57 @@ def scanned_step(problem: Problem, tx: Any, data: Any) -> Callable:
     return step
 
 
-@lru_cache(maxsize=1)  # all budgets and roles of an optimizer use it, one by one
-def compiled(problem: Problem, optimizer: Optimizer, steps: int) -> tuple[Any, ...]:
-    """Returns the start, a CALLS-th of the training, and the metric, of all trials."""
-    periods = problem.evaluations // CALLS
-    period_steps = steps // problem.evaluations
+@lru_cache(maxsize=1)  # all stages of an optimizer use it
+def compiled(problem: Problem, optimizer: Optimizer) -> Any:
+    """Returns the training of one trial, or on an accelerator of many."""
+    steps, count = problem.steps // problem.evaluations, problem.evaluations
 
-    def start(rate: Any, eps: Any, seed: Any) -> Any:
-        draw, follow = jax.random.split(jax.random.key(seed))
+    def train(trial: Trial, splits: Splits) -> Curves:
+        draw, follow = jax.random.split(jax.random.key(trial.seed))
+        rate = schedule(problem, problem.steps, trial.rate, trial.warmup)
+        tx: optax.GradientTransformation = optimizer.make(
+            rate, problem.betas, trial.eps
+        )
         params = problem.init(draw)
-        tx = transformation(problem, optimizer, steps, rate, eps)
-        return params, problem.start(tx, params), follow
-
-    def advance(rate: Any, eps: Any, carry: Any, splits: Splits) -> Any:
-        tx = transformation(problem, optimizer, steps, rate, eps)
         step = scanned_step(problem, tx, splits.train)
 
         def period(carry: Any, _: None) -> tuple[Any, Any]:
-            carry, losses = jax.lax.scan(step, carry, length=period_steps)
+            carry, losses = jax.lax.scan(step, carry, length=steps)
             return carry, (losses.mean(), problem.measure(carry[0], splits.valid))
 
-        return jax.lax.scan(period, carry, length=periods)
+        carry = params, problem.start(tx, params), follow
+        before = problem.measure(params, splits.valid)
+        (params, *_), (losses, valid) = jax.lax.scan(period, carry, length=count)
+        valid = jnp.concatenate([before[None], valid])
+        return Curves(losses, valid, problem.measure(params, splits.test))
 
-    return (
-        jax.jit(jax.vmap(start)),
-        jax.jit(of_each(advance), donate_argnums=2),
-        jax.jit(of_each(problem.measure)),
-    )
+    return jax.jit(train if on_cpu() else jax.vmap(train, (0, None)))
 
 
-def of_each(function: Callable) -> Callable:
-    """Returns the function of each trial, given all; the last argument is the same."""
+def on_cpu() -> bool:
+    """Whether trainings run one after the other."""
+    return jax.default_backend() == "cpu"
 
-    def of_all(*columns: Any) -> Any:
-        *columns, shared = columns
 
-        def one(trial: Any) -> Any:
-            return function(*trial, shared)
-
-        if jax.default_backend() == "cpu" and jax.device_count() == 1:
-            return jax.lax.map(one, columns)
-        return jax.vmap(one)(columns)
-
-    return of_all
+def train_all(
+    problem: Problem,
+    optimizer: Optimizer,
+    splits: Splits,
+    trials: list[Trial],
+    width: int = WIDTH,
+) -> Iterator[Curves]:
+    """Yields what each trial came to, in their order."""
+    size = 1 if on_cpu() else width
+    groups = [trials[i : i + size] for i in range(0, len(trials), size)]
+    for group in groups:
+        padded = [*group, *group[-1:] * (size - len(group))]
+        columns = Trial(*map(np.array, zip(*padded, strict=True)))
+        given = jax.tree.map(lambda x: x[0], columns) if on_cpu() else columns
+        # On a GPU "highest" means float32, as on a CPU, and not TF32.
+        with problem.precision(), jax.default_matmul_precision("highest"):
+            found = compiled(problem, optimizer)(given, splits)
+        found = jax.tree.map(np.asarray, found)
+        if on_cpu():
+            yield found
+        else:
+            yield from (Curves(*(x[i] for x in found)) for i in range(len(group)))

@@ -48,7 +48,7 @@ class CharLstm(Text):
     """No state is carried from one crop to the next."""
 
     name, title = "char-lstm", "Shakespeare, LSTM"
-    model, batch_size, steps, target = Model, 16, 400, 2.9
+    model, batch_size, steps, target = Model, 16, 1_600, 2.9
 
 
 PROBLEMS = (CharLstm(),)

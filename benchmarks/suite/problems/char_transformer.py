@@ -69,7 +69,7 @@ class CharTransformer(Text):
     """Two layers of four heads."""
 
     name, title = "char-transformer", "Shakespeare, Transformer"
-    model, batch_size, steps, target = Model, 16, 400, 3.13
+    model, batch_size, steps, target = Model, 16, 1_600, 3.13
 
 
 PROBLEMS = (CharTransformer(),)

@@ -22,7 +22,7 @@ class Digits(Classifier):
     """As in `make demo`."""
 
     name, title = "digits", "Digits, CNN"
-    model, batch_size, steps, target = Model, 64, 250, 98.3
+    model, batch_size, steps, target = Model, 64, 1_000, 98.3
 
     def load(self) -> Splits:
         """Returns 1,078 images to train, 359 to validate and 360 to test."""

@@ -41,7 +41,7 @@ class FashionCNN(Classifier):
     """Validated by 1,000 images, to afford that often; tested by all 10,000."""
 
     name, title = "fashion-cnn", "Fashion-MNIST, CNN"
-    model, batch_size, steps, target = Model, 64, 500, 86.6
+    model, batch_size, steps, target = Model, 64, 2_000, 86.6
 
     def load(self) -> Splits:
         """Returns 55,000 images to train, 1,000 to validate and 10,000 to test."""

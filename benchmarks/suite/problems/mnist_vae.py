@@ -42,7 +42,7 @@ class MnistVae(Network):
     """The negative ELBO; pixels are Bernoulli, so the images are black and white."""
 
     name, title, metric = "mnist-vae", "MNIST-5k, VAE", "negative ELBO (nats)"
-    model, batch_size, steps, target = Model, 64, 600, 111.0
+    model, batch_size, steps, target = Model, 64, 2_400, 111.0
 
     def load(self) -> Splits:
         """Returns 4,000 images to train, 500 to validate, 500 to test: 0 or 1."""

@@ -40,7 +40,7 @@ class Quadratic(Problem):
     """
 
     name, title, metric = "quadratic", "Noisy quadratic, 100-d", "loss"
-    steps, evaluations, batch_size = 600, 100, 128
+    steps, evaluations, batch_size = 2_400, 100, 128
 
     def __init__(self) -> None:
         """Draws the matrix and the examples, always the same."""

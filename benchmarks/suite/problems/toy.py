@@ -16,7 +16,7 @@ class ToyProblem(Problem):
 
     metric, target = "f", 1e-3
     steps, evaluations, batch_size = 30_000, 3_000, 1
-    cosine, float64, chosen_by_speed, lengthened = False, True, True, False
+    cosine, float64, chosen_by_speed = False, True, True
 
     def __init__(self, key: str, function: Function) -> None:
         """Takes a function and its key in FUNCTIONS."""
