@@ -1,42 +1,41 @@
 """Which tables does the report show? Each function returns one, in Markdown."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 
-from benchmarks.suite import statistics
+from benchmarks.suite import protocol, statistics
 from benchmarks.suite.candidates import CANDIDATES
-from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
-from benchmarks.suite.statistics import Pair, Statistic, is_toy, split
+from benchmarks.suite.statistics import Estimate, Pair
 from benchmarks.tables import table
 
-# The first is one update in two orders of rounding: what it shows is noise.
 PAIRS = (
-    ("optax.adabelief", "adabelief"),
+    ("optax.adabelief", "adabelief"),  # one update in two orders of rounding: noise
     ("adabelief", "adam"),
     ("aida", "adam"),
     ("aida", "adabelief"),
-    ("adabelief-rectified", "adabelief"),
     ("ladabelief", "adabelief"),
+    ("adabelief-rectified", "adabelief"),
+    ("adabelief-warmup", "adabelief"),
+    ("adabelief-rectified", "adabelief-warmup"),
+    ("adabelief-warmup", "adam-warmup"),
+    ("adam-warmup", "adam"),
+    ("adamw", "adam"),
     ("adabelief", "sgd"),
-    ("adam-plus", "adam"),
-    ("adabelief", "adam-plus"),
-    ("ladam", "adam-plus"),
 )
-
-
-def cells(values: pd.DataFrame) -> str:
-    """Returns the table of an optimizer a row and a problem a column."""
-    titles = [problems()[x].title if x in problems() else x for x in values]
-    rows = ([label(name), *row] for name, row in values.fillna("").iterrows())
-    return table(["", *titles], rows)
+MISSING = "not yet trained"
 
 
 def label(name: str) -> str:
     """Returns an optimizer's name for people."""
     return CANDIDATES[name].label
+
+
+def present(rows: pd.DataFrame) -> list[str]:
+    """Returns the optimizers of these rows, in the order of every table."""
+    return [name for name in CANDIDATES if name in set(rows.optimizer)]
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -49,257 +48,288 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits - 1}e}"
 
 
-def mean_and_error(rows: pd.DataFrame) -> str:
-    """Returns the mean test metric and its standard error, and how many seeds failed.
+def with_error(values: np.ndarray, sign: str = "") -> str:
+    """Returns a mean ± its standard error, which has one significant digit.
 
-    The error has one significant digit, and the mean as many decimals as it supports.
+    With one digit of 1 an error would be known to half of itself; there it has two.
     """
-    test = rows.test.dropna().astype(float)
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    if not np.isfinite(error) or not 1e-6 < error < 1e6:
+        return f"{number(mean)} ± {number(error, 1)}"
+    exponent = int(np.floor(np.log10(error)))
+    decimals = max(0, -exponent + (error < 2 * 10.0**exponent))
+    mean = round(mean, decimals) + 0.0  # no −0
+    return f"{mean:{sign}.{decimals}f} ± {error:.{decimals}f}"
+
+
+def mean_test(rows: pd.DataFrame) -> str:
+    """Returns the mean test metric ± its standard error, and how many seeds failed."""
     failures = f" ({rows.failed.sum()} failed)" if rows.failed.any() else ""
-    if test.empty:
-        return f"–{failures}"
-    error = test.std(ddof=1) / np.sqrt(len(test)) if len(test) > 1 else 0.0
-    if not 1e-6 < error < 1e6:
-        return f"{number(test.mean())} ± {number(error, 1)}{failures}"
-    decimals = max(0, -int(np.floor(np.log10(error))))
-    return f"{test.mean():.{decimals}f} ± {error:.{decimals}f}{failures}"
+    test = rows.test.dropna().to_numpy(float)
+    return f"{with_error(test) if len(test) > 1 else '–'}{failures}"
 
 
-def ranked(seeds: pd.DataFrame) -> str:
+def steps(rows: pd.DataFrame) -> str:
+    """Returns the median steps to the target, and how many miss it if any do."""
+    missed = statistics.misses(rows)
+    median = float(np.median(rows.steps_to_target.fillna(np.inf)))
+    text = f"{median:,.0f}" if np.isfinite(median) else "–"
+    return f"{text} ({missed} of {len(rows)} miss)" if missed else text
+
+
+def chosen(rows: pd.DataFrame) -> str:
+    """Returns the learning rate and eps, and whether the rate is at the limit."""
+    row = rows.iloc[0]
+    limit = "" if row.bracketed else " limit"
+    eps = f", {row.eps:.0e}" if len(CANDIDATES[row.optimizer].epses) > 1 else ""
+    return f"{row.rate:.2g}{limit}{eps}"
+
+
+def interval(estimate: Estimate, form: str = "+.1f") -> str:
+    """Returns "middle [lower, upper]", or the middle alone of a single value."""
+    middle, lower, upper = (format(x + 0.0, form) for x in estimate)
+    return f"{middle} [{lower}, {upper}]" if np.isfinite(estimate.lower) else middle
+
+
+def ratio(estimate: Estimate) -> str:
+    """Returns the ratio of a mean logarithm."""
+    return interval(Estimate(*np.exp(estimate)), ".2f")
+
+
+def name_of_pair(one: str, other: str) -> str:
+    """Returns the name of a pair."""
+    return f"{label(one)} ÷ {label(other)}"
+
+
+def by_problem(rows: pd.DataFrame, summary: callable, names: Iterable[str]) -> str:
+    """Returns a table of an optimizer a row and a problem a column."""
+    names = list(names)
+    lines = []
+    for optimizer in CANDIDATES:
+        mine = rows[rows.optimizer == optimizer]
+        groups = (mine[mine.problem == name] for name in names)
+        cells = [summary(x) if len(x) else MISSING for x in groups]
+        lines.append([label(optimizer), *cells])
+    return table(["", *(problems()[name].title for name in names)], lines)
+
+
+def ranked(rows: pd.DataFrame, names: Iterable[str]) -> str:
     """Returns the test metrics: the best in bold, in italics what may be as good.
 
     That is where the 95 % interval of the difference to the best, seed by seed,
     contains 0.
     """
-    texts = statistics.by_problem(seeds, mean_and_error)
-    for name in texts:
-        rows = seeds[seeds.problem == name]
-        problem = problems()[name]
+
+    def cell(mine: pd.DataFrame) -> str:
+        problem = problems()[mine.problem.iloc[0]]
+        group, text = rows[rows.problem == problem.name], mean_test(mine)
         means = {
-            x: statistics.losses(problem, group).mean()
-            for x, group in rows.groupby("optimizer")
+            x: statistics.losses(problem, y).mean() for x, y in group.groupby("optimizer")
         }
-        best = min(means, key=lambda x: means[x])
-        for other in means:
-            if other == best:
-                texts.loc[other, name] = f"**{texts.loc[other, name]}**"
-            elif same(statistics.pairs(rows, other, best)):
-                texts.loc[other, name] = f"*{texts.loc[other, name]}*"
-    return cells(texts)
+        best, name = min(means, key=lambda x: means[x]), mine.optimizer.iloc[0]
+        if name == best:
+            return f"**{text}**"
+        (pair,) = statistics.pairs(group, name, best)
+        spread = statistics.difference(pair)
+        if len(spread) > 1:
+            _, lower, upper = statistics.interval(spread)
+            return f"*{text}*" if lower <= 0 <= upper else text
+        return text
+
+    return by_problem(rows, cell, names)
 
 
-def same(found: list[Pair]) -> bool:
-    """Whether the interval of the difference of two optimizers contains 0."""
-    if not found or not len(statistics.difference(found[0])):
-        return False
-    _, lower, upper = statistics.interval(found, statistics.difference)
-    return bool(lower <= 0 <= upper)
-
-
-def reached(rows: pd.DataFrame) -> str:
-    """Returns the median steps to the target, and how many get there if not all."""
-    count, median = rows.steps_to_target.notna().sum(), statistics.median_steps(rows)
-    steps = f"{median:,.0f}" if np.isfinite(median) else "–"
-    return steps if count == len(rows) else f"{steps} ({count} of {len(rows)})"
-
-
-def chosen(rows: pd.DataFrame) -> str:
-    """Returns the learning rate, its mark if at an end of the grid, and the eps."""
-    name, rate, eps = rows.optimizer.iloc[0], rows.rate.iloc[0], rows.eps.iloc[0]
-    problem, optimizer = problems()[rows.problem.iloc[0]], CANDIDATES[name]
-    ends = problem.rate_scale * np.array(optimizer.rates)
-    edge = " edge" if np.isclose(rate, ends, rtol=0.01).any() else ""
-    return f"{rate:.2g}{edge}" + (f", {eps:.0e}" if optimizer.epses else "")
-
-
-def range_of(found: list[Pair], statistic: Statistic, form: Callable) -> str:
-    """Returns an estimate and its 95 % interval, or a dash without any pair."""
-    if not found:
-        return "–"
-    middle, lower, upper = map(form, statistics.interval(found, statistic))
-    return f"{middle} [{lower}, {upper}]"
-
-
-def ratio(found: list[Pair]) -> str:
-    """Returns the ratio of steps, of the problems where either gets to the target."""
-    able = [pair for pair in found if statistics.reached(pair)]
-    return range_of(able, statistics.speed, lambda x: f"{np.exp(x):.2f}")
-
-
-def share_of_wins(found: list[Pair]) -> str:
-    """Returns in how many percent of the seeds the first ends better."""
-    return range_of(found, statistics.wins, lambda x: f"{100 * x:.0f}")
-
-
-def mean_effect(found: list[Pair]) -> str:
-    """Returns how much better the first ends, in percent of Adam's gain."""
-    return range_of(found, statistics.effect, lambda x: f"{x:+.1f}")
-
-
-def differences(found: list[Pair]) -> str:
-    """Returns by how much the first's test metric is larger, if any pair is finite."""
-    finite = [pair for pair in found if len(statistics.difference(pair))]
-    if not finite:
-        return "–"
-    estimates = statistics.interval(finite, statistics.difference)
-    # Two digits of how far the interval reaches, which is all that the mean supports.
-    width = estimates[2] - estimates[1]
-    decimals = max(0, 1 - int(np.floor(np.log10(width)))) if width > 0 else 3
-    middle, *ends = (f"{round(x, decimals) + 0.0:+.{decimals}f}" for x in estimates)
-    return f"{middle} [{', '.join(ends)}]"
-
-
-def name_of_pair(one: str, other: str) -> str:
-    """Returns the name of a pair, and what the first of PAIRS is for."""
-    noise = "noise floor: " if (one, other) == PAIRS[0] else ""
-    return f"{noise}{label(one)} ÷ {label(other)}"
-
-
-def comparisons(seeds: pd.DataFrame) -> str:
-    """Returns the pairs of optimizers, over all problems of these seeds."""
-    rows = []
+def speeds(rows: pd.DataFrame, floor: Estimate) -> str:
+    """Returns the ratios of the steps to the target, over all problems of the rows."""
+    lines = []
     for names in PAIRS:
-        found = statistics.pairs(seeds, *names)
-        if found:
-            able = sum(map(statistics.reached, found))
-            counts = f"{able} / {len(found)}"
-            estimates = share_of_wins(found), mean_effect(found), further_ratios(found)
-            rows.append([name_of_pair(*names), ratio(found), counts, *estimates])
-    head = ["", "steps to target", "problems", "wins on test, %"]
-    return table([*head, "effect, % of Adam's gain", "further targets"], rows)
-
-
-def further_ratios(found: list[Pair]) -> str:
-    """Returns the ratios of the steps to each further target."""
-    by_target = zip(*map(statistics.to_further_targets, found), strict=True)
-    ratios = [
-        np.exp(np.mean([statistics.speed(pair).mean() for pair in group]))
-        for group in by_target
-    ]
-    return ", ".join(f"{x:.2f}" for x in ratios)
-
-
-def comparisons_of_toys(seeds: pd.DataFrame) -> str:
-    """Returns the ratios of steps on each toy function."""
-    names = list(dict.fromkeys(seeds.problem))
-    rows = [
-        [name_of_pair(*pair), *(ratio(found[name]) for name in names)]
-        for pair in PAIRS
-        if (
-            found := {
-                n: statistics.pairs(seeds[seeds.problem == n], *pair) for n in names
-            }
-        )[names[0]]
-    ]
-    return table(["", *(problems()[name].title for name in names)], rows)
-
-
-def comparisons_of_problem(seeds: pd.DataFrame) -> str:
-    """Returns the pairs of optimizers on one problem, in the metric's units."""
-    rows = []
-    for names in PAIRS:
-        found = statistics.pairs(seeds, *names)
-        if found:
-            unit = differences(found)
-            estimates = ratio(found), share_of_wins(found), unit
-            rows.append([name_of_pair(*names), *estimates])
-    head = ["", "steps to target", "wins on test, %", "difference of the metric"]
-    if is_toy(seeds.problem.iloc[0]):  # on which only speed is in question
-        head, rows = head[:2], [row[:2] for row in rows]
-    return table(head, rows)
-
-
-def trainings(seeds: pd.DataFrame) -> str:
-    """Returns what the seeds of each optimizer came to on one problem."""
-    problem = problems()[seeds.problem.iloc[0]]
-    toy, adam = is_toy(problem.name), seeds[seeds.optimizer == "adam"]
-    further = [] if toy or adam.empty else statistics.levels(adam)
-    rows = []
-    for name in (x for x in CANDIDATES if x in set(seeds.optimizer)):
-        mine = seeds[seeds.optimizer == name]
-        steps = [
-            [statistics.steps_to(problem, row, level) for _, row in mine.iterrows()]
-            for level in further
-        ]
-        test = f"{mine.failed.sum()} failed" if toy else mean_and_error(mine)
-        rows.append(
-            [label(name), chosen(mine), test, reached(mine)]
-            + [median(values) for values in steps]
+        found = statistics.pairs(rows, *names)
+        able = [pair for pair in found if statistics.reached(pair)]
+        if not able:
+            continue
+        logs = statistics.over_problems(able, statistics.speed)
+        ratios = ", ".join(f"{x:.2f}" for x in np.exp(logs))
+        text = ratio(statistics.interval(logs))
+        lines.append(
+            [name_of_pair(*names), text, ratios, f"{np.exp(np.median(logs)):.2f}", missed(able)]
         )
-    sign = "≥" if problem.larger_is_better else "≤"
-    head = ["", "rate, eps", f"test {problem.metric}", "steps to the target"]
-    shares = zip(statistics.SHARES, further, strict=False)
-    return table(
-        [*head, *(f"to {sign} {number(x, 4)} ({s} %)" for s, x in shares)], rows
+    noise = ["noise floor", ratio(floor), "over re-tunings", "", ""]
+    head = ["", "steps to the target", "of each problem", "median", "misses"]
+    return table(head, [*lines, noise] if np.isfinite(floor.middle) else lines)
+
+
+def missed(found: list[Pair]) -> str:
+    """Returns how many seeds of the first and of the second miss the target."""
+    first, second = (
+        sum(statistics.misses(pair[i]) for pair in found) for i in (1, 2)
     )
+    return f"{first} : {second} of {sum(len(pair.first) for pair in found)}"
 
 
-def median(values: list[float]) -> str:
-    """Returns the median, a dash where half of the values are infinite."""
-    middle = float(np.median(values))
-    return f"{middle:,.0f}" if np.isfinite(middle) else "–"
-
-
-def tuning(tuned: pd.DataFrame) -> str:
-    """Returns what the tuning trials of each optimizer came to on one problem."""
-    problem = problems()[tuned.problem.iloc[0]]
-    rows = []
-    for name in (x for x in CANDIDATES if x in set(tuned.optimizer)):
-        mine = tuned[tuned.optimizer == name]
-        count = f"{mine.steps_to_target.notna().sum()} of {len(mine)}"
-        effect = eps_effect(problem, mine)
-        rows.append([label(name), count, f"{mine.failed.sum()}", effect])
-    head = ["", "reach the target", "fail", "best at each eps, the default first"]
-    return table(head, rows)
-
-
-def eps_effect(problem: Problem, tuned: pd.DataFrame) -> str:
-    """Returns the best last validation metric of each eps, the default eps first.
-
-    It is the mean over the tuning seeds, at the best learning rate.
-    """
-    last = [valid[-1] for valid in tuned.valid]
-    groups = pd.Series(last, tuned.index, dtype=float).groupby([tuned.eps, tuned.rate])
-    mean = groups.mean().groupby(level=0)
-    found = mean.max() if problem.larger_is_better else mean.min()
-    epses = CANDIDATES[tuned.optimizer.iloc[0]].epses
-    return ", ".join(f"{eps:.0e}: {number(found.get(eps, np.nan), 4)}" for eps in epses)
-
-
-def costs(seeds: pd.DataFrame, seconds: pd.DataFrame) -> str:
-    """Returns the milliseconds of a step, and the seconds to the target."""
-    rows = []
-    for name in (x for x in CANDIDATES if x in set(seeds.optimizer)):
-        mine = seconds[seconds.optimizer == name]
-        if len(mine):
-            row = mine.iloc[0]
-            lower, middle, upper = (
-                number(1e3 * row[q]) for q in ("lower", "median", "upper")
+def ends(rows: pd.DataFrame) -> str:
+    """Returns how often, and by how much, the first of each pair ends better."""
+    lines = []
+    for names in PAIRS:
+        found = statistics.pairs(rows, *names)
+        if found:
+            share = statistics.interval(
+                100 * statistics.over_problems(found, statistics.wins)
             )
-            steps = statistics.median_steps(seeds[seeds.optimizer == name])
-            total = number(steps * row["median"])
-            rows.append([label(name), f"{middle} [{lower}, {upper}]", total])
-    return table(["", "milliseconds of a step", "seconds to the target"], rows)
+            share = Estimate(share[0], max(0, share[1]), min(100, share[2]))
+            gain = statistics.over_problems(found, statistics.effect)
+            each = ", ".join(f"{x + 0.0:+.1f}" for x in gain)
+            effect = interval(statistics.interval(gain))
+            lines.append(
+                [name_of_pair(*names), interval(share, ".0f"), effect, each]
+            )
+    head = ["", "wins on test, %", "effect, % of Adam's gain", "of each problem"]
+    return table(head, lines)
+
+
+def details(by_end: pd.DataFrame, by_speed: pd.DataFrame) -> str:
+    """Returns what the fresh seeds of each optimizer came to on one problem."""
+    lines = []
+    for name in present(by_end):
+        one, other = (x[x.optimizer == name] for x in (by_end, by_speed))
+        cells = chosen(one), mean_test(one), chosen(other), steps(other)
+        lines.append([label(name), *cells])
+    problem = problems()[by_end.problem.iloc[0]]
+    head = ["", "by the end: rate, eps", f"test {problem.metric}"]
+    return table([*head, "by speed: rate, eps", "steps to the target"], lines)
+
+
+def pairs_of_problem(by_end: pd.DataFrame, by_speed: pd.DataFrame) -> str:
+    """Returns the pairs of optimizers on one problem, in the metric's units."""
+    lines = []
+    for names in PAIRS:
+        ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
+        if ends and fast:
+            known = statistics.reached(fast[0])
+            log = statistics.interval(statistics.speed(fast[0]))
+            share = f"{100 * statistics.wins(ends[0]).mean():.0f}"
+            away = statistics.difference(ends[0])
+            unit = with_error(away, "+") if len(away) > 1 else "–"
+            cells = ratio(log) if known else "–", share, unit
+            lines.append([name_of_pair(*names), *cells])
+    head = ["", "steps to the target", "wins on test, %", "difference of the metric"]
+    return table(head, lines)
+
+
+def speeds_of_toys(rows: pd.DataFrame) -> str:
+    """Returns the ratios of steps on each toy function, over its starts."""
+    names = [x for x in problems() if statistics.is_toy(x) and x in set(rows.problem)]
+    lines = []
+    for pair in PAIRS:
+        cells = []
+        for name in names:
+            found = statistics.pairs(rows[rows.problem == name], *pair)
+            known = bool(found) and statistics.reached(found[0])
+            log = statistics.interval(statistics.speed(found[0])) if known else None
+            cells.append(ratio(log) if known else "–")
+        lines.append([name_of_pair(*pair), *cells])
+    return table(["", *(problems()[name].title for name in names)], lines)
+
+
+def eps_effects(tuned: pd.DataFrame, names: Iterable[str]) -> str:
+    """Returns how much better each optimizer ends with its default eps."""
+    lines = []
+    for name in names:
+        cells = [
+            eps_effect(tuned[(tuned.problem == name) & (tuned.optimizer == x)])
+            for x in CANDIDATES
+            if len(CANDIDATES[x].epses) > 1
+        ]
+        lines.append([f"{problems()[name].title}, {problems()[name].metric}", *cells])
+    head = [label(x) for x in CANDIDATES if len(CANDIDATES[x].epses) > 1]
+    return table(["", *head], lines)
+
+
+def eps_effect(tuned: pd.DataFrame) -> str:
+    """Returns by how much the default eps is better than the other, ± standard error.
+
+    Each has the learning rate that is best with it, and both the same tuning seeds.
+    """
+    if tuned.empty:
+        return MISSING
+    problem = problems()[tuned.problem.iloc[0]]
+    sign = statistics.sign_of(problem)
+    best = []
+    for eps in CANDIDATES[tuned.optimizer.iloc[0]].epses:
+        mine = tuned[np.isclose(tuned.eps, eps, rtol=1e-3, atol=0)]
+        last = (sign * mine["last"]).fillna(np.inf)
+        first = mine.stage == "first"
+        rate = last[first].groupby(mine.rate[first]).mean().idxmin()
+        best.append(last[mine.rate == rate].set_axis(mine.seed[mine.rate == rate]))
+    better = (best[1] - best[0]).dropna().to_numpy()  # of the seeds that both have
+    return f"{with_error(better, '+')} ({len(better)})"
 
 
 def definitions(names: Iterable[str]) -> str:
     """Returns what each problem is judged by."""
-    rows = []
+    lines = []
     for problem in map(problems().get, names):
         sign = "≥" if problem.larger_is_better else "≤"
-        target = f"{sign} {number(problem.target)}"
         size = f"{problem.batch_size}" if problem.batch_size > 1 else "–"
-        rate = "cosine to 0" if problem.cosine else "constant"
-        row = [f"{problem.title} (`{problem.name}`)", problem.metric, target]
-        rows.append(
-            [*row, f"{problem.steps:,}", size, rate, "{}, {}".format(*problem.betas)]
+        lines.append(
+            [
+                f"{problem.title} (`{problem.name}`)",
+                problem.metric,
+                f"{sign} {number(problem.target, 6)}",
+                f"{problem.steps:,}",
+                size,
+                "cosine to 0" if problem.cosine else "constant",
+                "{}, {}".format(*problem.betas),
+            ]
         )
     head = ["problem", "metric", "target", "steps", "batch", "learning rate", "b1, b2"]
-    return table(head, rows)
+    return table(head, lines)
 
 
-def scores(seeds: pd.DataFrame) -> str:
-    """Returns the score of each optimizer, the best first, in one line."""
-    steps = statistics.by_problem(split(seeds)[0], statistics.median_steps)
-    found = statistics.score(steps).sort_values(ascending=False, kind="stable")
-    return ", ".join(f"{label(name)} {value:.2f}" for name, value in found.items())
+def tuning(tuned: pd.DataFrame) -> str:
+    """Returns what the search of each optimizer did on one problem."""
+    lines = []
+    for name in present(tuned):
+        mine = tuned[tuned.optimizer == name]
+        settings = len(mine.groupby(["rate", "eps"]))
+        rates = f"{mine.rate.min():.2g} to {mine.rate.max():.2g}"
+        counts = f"{settings}", f"{len(mine)}", f"{mine.failed.sum()}"
+        lines.append([label(name), rates, *counts])
+    return table(["", "rates tried", "settings", "trainings", "failed"], lines)
+
+
+def rates_beside_adam(chosen: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
+    """Returns how many half powers of ten each chosen rate is above Adam's."""
+    logs = chosen.assign(log=2 * np.log10(chosen.rate))
+    logs = logs.pivot(index="optimizer", columns="problem", values="log")
+    order = [x for x in CANDIDATES if x not in ("sgd", "adam")]
+    logs = logs.reindex(["adam", *order], columns=list(names))
+    return (logs - logs.loc["adam"]).round().loc[order]
+
+
+def rates(chosen: pd.DataFrame, names: Iterable[str]) -> str:
+    """Returns on how many problems each best rate is so many times Adam's."""
+    beside = rates_beside_adam(chosen, names)
+    heads = {-3: "1/30 or less", -2: "a tenth", -1: "a third", 0: "the same"}
+    heads |= {1: "three times", 2: "ten times", 3: "30 times or more"}
+    lines = [
+        [label(name), *(f"{(row.clip(-3, 3) == x).sum() or ''}" for x in heads)]
+        for name, row in beside.iterrows()
+    ]
+    return table(["", *heads.values()], lines)
+
+
+def limits(chosen: pd.DataFrame) -> str:
+    """Returns which choices have no larger or smaller rate beside them, in words."""
+    some = chosen[~chosen.bracketed].drop_duplicates(statistics.SETTING)
+    if some.empty:
+        return "Every chosen rate has rates on both sides that did worse."
+    reach = 10 ** (protocol.LIMIT / 2)
+    words = [
+        f"{label(row.optimizer)} on {problems()[row.problem].title} ({row.rate:.2g})"
+        for row in some.itertuples()
+    ]
+    return (
+        f"At the limit of the search, {reach:,.0f} times the default, and so perhaps "
+        f"not the best: {'; '.join(words)}. Every other chosen rate has rates on both "
+        "sides that did worse."
+    )

@@ -1,6 +1,5 @@
 """Which pictures does the report show?"""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.looks import finish, line, png
-from benchmarks.suite.candidates import CANDIDATES
+from benchmarks.suite.markdown import label, present
 from benchmarks.suite.problem import Problem
-from benchmarks.suite.statistics import (
-    by_problem,
-    is_toy,
-    median_steps,
-    profile,
-    sensitivity,
-)
+from benchmarks.suite.problems import problems
+from benchmarks.suite.statistics import sign_of
 
 DPI = 110
-RATIOS = np.geomspace(1, 20, 400)
 
 
 def save(figure: Figure, axes: Axes, path: Path, columns: int) -> None:
@@ -31,129 +24,86 @@ def save(figure: Figure, axes: Axes, path: Path, columns: int) -> None:
     path.write_bytes(png(figure, DPI))
 
 
-def draw_summary(seeds: pd.DataFrame, tuned: pd.DataFrame, path: Path) -> None:
-    """Draws the performance profile and, if anything was tuned, the sensitivity."""
-    count = 2 if len(tuned) else 1
-    figure = Figure(figsize=(6 * count, 5.5), layout="constrained")
-    panels = figure.subplots(1, count, squeeze=False)[0]
-    steps = by_problem(seeds, median_steps)
-    for name, shares in profile(steps, RATIOS).iterrows():
-        panels[0].step(RATIOS, 100 * shares, where="post", **line(_label(name)))
-    finish(panels[0], "τ: steps to the target ÷ fewest of any optimizer", "")
-    panels[0].set(xscale="log", xlim=(1, RATIOS[-1]), ylim=(-2, 102))
-    panels[0].set_xticks([1, 1.5, 2, 3, 5, 10, 20], [*"1", "1.5", *"235", "10", "20"])
-    panels[0].minorticks_off()
-    panels[0].set_ylabel("share of problems solved within τ (%)")
-    if len(tuned):
-        draw_wrong_rates(panels[1], tuned[~tuned.problem.map(is_toy)])
-    save(figure, panels[0], path, columns=4)
+def draw_rates(tuned: pd.DataFrame, names: list[str], path: Path) -> None:
+    """Draws the steps to the target over the learning rate, a panel a problem."""
+    columns = 4 if len(names) > 6 else 3
+    lines = -(-len(names) // columns)
+    size = (4 * columns, 3.3 * lines + 0.8)
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, name in zip(panels, names, strict=False):
+        draw_steps(axes, problems()[name], tuned[tuned.problem == name])
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    every = panels[0]
+    save(figure, every, path, columns=5)
 
 
-def draw_wrong_rates(axes: Axes, tuned: pd.DataFrame) -> None:
-    """Draws how much of the best gain a wrong learning rate leaves."""
-    rows = sensitivity(tuned)
-    for name in _present(rows):
-        group = rows[rows.optimizer == name].groupby("wrong").left
-        # A mean over few problems would say more of these than of the rate.
-        mean = group.mean()[group.count() >= rows.problem.nunique() / 2]
-        axes.plot(10**mean.index, mean, marker="o", markersize=3, **line(_label(name)))
-    finish(axes, "learning rate ÷ the best one", "gain that is left (%)")
-    axes.set(xscale="log", ylim=(0, 103))
+def draw_steps(axes: Axes, problem: Problem, tuned: pd.DataFrame) -> None:
+    """Draws the steps that each optimizer takes at each rate, with the better eps.
+
+    It is the geometric mean over the three seeds that all settings have; a seed that
+    misses the target counts as all steps, and where all three do there is no point.
+    """
+    for name in present(tuned):
+        mine = tuned[(tuned.optimizer == name) & (tuned.stage == "first")]
+        groups = mine.groupby(["rate", "eps"]).steps_to_target
+        logs = groups.apply(lambda x: np.log(x.fillna(problem.steps).clip(lower=1)).mean())
+        best = np.exp(logs[groups.count() > 0]).groupby(level=0).min()
+        best = best.reindex(sorted(mine.rate.unique()))
+        axes.plot(best.index, best, marker="o", markersize=3, **line(label(name)))
+    axes.set(xscale="log", yscale="log", title=problem.title)
+    finish(axes, "learning rate", "steps to the target")
 
 
 def draw_problem(
-    problem: Problem, seeds: pd.DataFrame, tuned: pd.DataFrame, path: Path
+    problem: Problem, records: list[dict], tuned: pd.DataFrame, path: Path
 ) -> None:
-    """Draws the learning curves of the seeds and what every tuning trial came to."""
-    figure = Figure(figsize=(15 if len(tuned) else 10, 6), layout="constrained")
-    panels = figure.subplots(1, 3 if len(tuned) else 2)
-    for name in _present(seeds):
-        rows, look = seeds[seeds.optimizer == name], line(_label(name))
-        draw_curves(panels[0], rows, rows.train, look, skip=1)
-        draw_curves(panels[1], rows, rows.valid, look, skip=0)
-        if len(tuned):
-            draw_sensitivity(panels[2], problem, tuned[tuned.optimizer == name], look)
-    finish(panels[0], "training step", "training loss")
-    finish(panels[1], "training step", f"validation {problem.metric}")
-    panels[1].axhline(problem.target, color="gray", linestyle=":")
-    if len(tuned):
-        finish(panels[2], "learning rate", f"last validation {problem.metric}")
-        panels[2].set(xscale="log")
-    limit(panels[0], seeds.train, larger_is_better=False)
-    for axes in panels[1:]:
-        limit(axes, seeds.valid, problem.larger_is_better)
+    """Draws the curves of the fresh seeds, and how all rates ended."""
+    figure = Figure(figsize=(15, 6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    for record in records:
+        look = line(label(record["optimizer"]))
+        draw_curve(left, record["train"], record["steps"], look, skip=1)
+        draw_curve(middle, record["valid"], record["steps"], look, skip=0)
+    for name in present(tuned):
+        draw_ends(right, problem, tuned[tuned.optimizer == name], line(label(name)))
+    finish(left, "training step", "training loss")
+    finish(middle, "training step", f"validation {problem.metric}")
+    middle.axhline(problem.target, color="gray", linestyle=":")
+    finish(right, "learning rate", f"last validation {problem.metric}")
+    right.set(xscale="log")
+    limit(left, [r["train"] for r in records], larger_is_better=False)
+    for axes in (middle, right):
+        limit(axes, [r["valid"] for r in records], problem.larger_is_better)
     figure.suptitle(
-        f"{problem.title}: median and quartiles of the seeds (dotted: the target)"
-        + ("; right: tuning, the better eps at each rate" if len(tuned) else "")
+        f"{problem.title}: median and quartiles of the seeds (dotted: the target); "
+        "right: tuning, the better eps at each rate"
     )
-    save(figure, panels[0], path, columns=7 if len(tuned) else 5)
+    save(figure, left, path, columns=5)
 
 
-def draw_curves(
-    axes: Axes, rows: pd.DataFrame, column: pd.Series, look: dict, skip: int
-) -> None:
-    """Draws the median over seeds, and their quartiles as a band."""
-    curves = np.array(column.tolist(), float)
-    steps = np.linspace(0, rows.steps.iloc[0], curves.shape[1] + skip)[skip:]
-    curves[~np.isfinite(curves)] = np.nan
-    alive = ~np.isnan(curves).all(0)
-    curves, steps = curves[:, alive], steps[alive]
-    lower, median, upper = np.nanpercentile(curves, (25, 50, 75), axis=0)
-    axes.fill_between(steps, lower, upper, color=look["color"], alpha=0.1, lw=0)
-    axes.plot(steps, median, **look)
+def draw_curve(axes: Axes, quartiles: list, steps: int, look: dict, skip: int) -> None:
+    """Draws the median over seeds, and the quartiles as a band."""
+    lower, median, upper = np.array(quartiles, float)
+    times = np.linspace(0, steps, len(median) + skip)[skip:]
+    axes.fill_between(times, lower, upper, color=look["color"], alpha=0.08, lw=0)
+    axes.plot(times, median, **look)
 
 
-def draw_sensitivity(
-    axes: Axes, problem: Problem, rows: pd.DataFrame, look: dict
-) -> None:
+def draw_ends(axes: Axes, problem: Problem, tuned: pd.DataFrame, look: dict) -> None:
     """Draws the last validation metric over the learning rate, with the better eps."""
-    last = pd.Series([valid[-1] for valid in rows.valid], rows.index, dtype=float)
-    groups = last.groupby([rows.rate, rows.eps]).mean().groupby(level=0)
-    better = groups.max() if problem.larger_is_better else groups.min()
+    sign, mine = sign_of(problem), tuned[tuned.stage == "first"]
+    last = (sign * mine["last"]).groupby([mine.rate, mine.eps]).mean()
+    better = sign * last.groupby(level=0).min()
     axes.plot(better.index, better, marker="o", markersize=3, **look)
 
 
-def limit(axes: Axes, curves: pd.Series, larger_is_better: bool) -> None:
-    """Leaves out the first eighth of the steps, and the worst tenth of the rest."""
-    values = np.array(curves.tolist(), float)
-    values = values[:, values.shape[1] // 8 :]
+def limit(axes: Axes, curves: list, larger_is_better: bool) -> None:
+    """Leaves out the first quarter of the steps, and the worst tenth of the rest."""
+    values = np.array(curves, float)[:, 1]
+    values = values[:, values.shape[1] // 4 :]
     shares = (10, 99) if larger_is_better else (1, 90)
     lower, upper = np.nanpercentile(values, shares)
-    margin = 0.05 * (upper - lower)
+    margin = 0.1 * (upper - lower)
     axes.set_ylim(lower - margin, upper + margin)
-
-
-def draw_toy(
-    problem: Problem, seeds: pd.DataFrame, tuned: pd.DataFrame, path: Path
-) -> None:
-    """Draws the steps to the target over the rate if tuned, else the curves."""
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
-    axes = figure.subplots()
-    for name in _present(tuned if len(tuned) else seeds):
-        rows, look = (tuned if len(tuned) else seeds), line(_label(name))
-        rows = rows[rows.optimizer == name]
-        if len(tuned):
-            steps = rows.steps_to_target.groupby([rows.rate, rows.eps]).mean()
-            best = steps.groupby(level=0).min()
-            axes.plot(best.index, best, marker="o", markersize=3, **look)
-        else:
-            draw_curves(axes, rows, rows.valid, look, skip=0)
-    if len(tuned):
-        # Before the logarithm, which has no limits where no trial reaches the target.
-        axes.set_xlim(0.8 * tuned.rate.min(), 1.25 * tuned.rate.max())
-        axes.set_ylim(10, 1.3 * tuned.steps.max())
-        finish(axes, "learning rate", "steps to f ≤ 0.001, the better eps")
-        axes.set(xscale="log", yscale="log")
-    else:
-        finish(axes, "step", "f, median and quartiles of the seeds")
-        axes.set(yscale="log")
-    axes.set_title(problem.title)
-    save(figure, axes, path, columns=4)
-
-
-def _present(rows: pd.DataFrame) -> Iterable[str]:
-    return [name for name in CANDIDATES if name in set(rows.optimizer)]
-
-
-def _label(name: str) -> str:
-    return CANDIDATES[name].label

@@ -20,7 +20,7 @@ from benchmarks.suite.protocol import SEEDS, Found, Outcome, Setting
 from benchmarks.suite.trials import Curves
 
 FOLDER, POINTS = "suite", 25  # of a curve, beside its start
-DIGITS = 6
+DIGITS = 8
 LISTS = ("seeds", "first", "best", "last", "test", "steps_to_target")
 
 
