@@ -5,10 +5,11 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from benchmarks.intervals import Estimate, in_words, interval, ratio
 from benchmarks.suite import protocol, statistics
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problems import problems
-from benchmarks.suite.statistics import Estimate, Pair
+from benchmarks.suite.statistics import Pair
 from benchmarks.tables import table
 
 PAIRS = (
@@ -78,22 +79,11 @@ def steps(rows: pd.DataFrame) -> str:
 
 
 def chosen(rows: pd.DataFrame) -> str:
-    """Returns the learning rate and eps, and whether the rate is at the limit."""
+    """Returns the learning rate and eps, and whether the rate is not bracketed."""
     row = rows.iloc[0]
-    limit = "" if row.bracketed else " limit"
+    limit = "" if row.bracketed else " limit" if row.complete else " edge"
     eps = f", {row.eps:.0e}" if len(CANDIDATES[row.optimizer].epses) > 1 else ""
     return f"{row.rate:.2g}{limit}{eps}"
-
-
-def interval(estimate: Estimate, form: str = "+.1f") -> str:
-    """Returns "middle [lower, upper]", or the middle alone of a single value."""
-    middle, lower, upper = (format(x + 0.0, form) for x in estimate)
-    return f"{middle} [{lower}, {upper}]" if np.isfinite(estimate.lower) else middle
-
-
-def ratio(estimate: Estimate) -> str:
-    """Returns the ratio of a mean logarithm."""
-    return interval(Estimate(*np.exp(estimate)), ".2f")
 
 
 def name_of_pair(one: str, other: str) -> str:
@@ -105,7 +95,7 @@ def by_problem(rows: pd.DataFrame, summary: callable, names: Iterable[str]) -> s
     """Returns a table of an optimizer a row and a problem a column."""
     names = list(names)
     lines = []
-    for optimizer in CANDIDATES:
+    for optimizer in CANDIDATES if names else ():
         mine = rows[rows.optimizer == optimizer]
         groups = (mine[mine.problem == name] for name in names)
         cells = [summary(x) if len(x) else MISSING for x in groups]
@@ -124,7 +114,8 @@ def ranked(rows: pd.DataFrame, names: Iterable[str]) -> str:
         problem = problems()[mine.problem.iloc[0]]
         group, text = rows[rows.problem == problem.name], mean_test(mine)
         means = {
-            x: statistics.losses(problem, y).mean() for x, y in group.groupby("optimizer")
+            x: statistics.losses(problem, y).mean()
+            for x, y in group.groupby("optimizer")
         }
         best, name = min(means, key=lambda x: means[x]), mine.optimizer.iloc[0]
         if name == best:
@@ -132,7 +123,7 @@ def ranked(rows: pd.DataFrame, names: Iterable[str]) -> str:
         (pair,) = statistics.pairs(group, name, best)
         spread = statistics.difference(pair)
         if len(spread) > 1:
-            _, lower, upper = statistics.interval(spread)
+            _, lower, upper = interval(spread)
             return f"*{text}*" if lower <= 0 <= upper else text
         return text
 
@@ -149,9 +140,15 @@ def speeds(rows: pd.DataFrame, floor: Estimate) -> str:
             continue
         logs = statistics.over_problems(able, statistics.speed)
         ratios = ", ".join(f"{x:.2f}" for x in np.exp(logs))
-        text = ratio(statistics.interval(logs))
+        text = ratio(interval(logs))
         lines.append(
-            [name_of_pair(*names), text, ratios, f"{np.exp(np.median(logs)):.2f}", missed(able)]
+            [
+                name_of_pair(*names),
+                text,
+                ratios,
+                f"{np.exp(np.median(logs)):.2f}",
+                missed(able),
+            ]
         )
     noise = ["noise floor", ratio(floor), "over re-tunings", "", ""]
     head = ["", "steps to the target", "of each problem", "median", "misses"]
@@ -160,9 +157,7 @@ def speeds(rows: pd.DataFrame, floor: Estimate) -> str:
 
 def missed(found: list[Pair]) -> str:
     """Returns how many seeds of the first and of the second miss the target."""
-    first, second = (
-        sum(statistics.misses(pair[i]) for pair in found) for i in (1, 2)
-    )
+    first, second = (sum(statistics.misses(pair[i]) for pair in found) for i in (1, 2))
     return f"{first} : {second} of {sum(len(pair.first) for pair in found)}"
 
 
@@ -172,16 +167,12 @@ def ends(rows: pd.DataFrame) -> str:
     for names in PAIRS:
         found = statistics.pairs(rows, *names)
         if found:
-            share = statistics.interval(
-                100 * statistics.over_problems(found, statistics.wins)
-            )
+            share = interval(100 * statistics.over_problems(found, statistics.wins))
             share = Estimate(share[0], max(0, share[1]), min(100, share[2]))
             gain = statistics.over_problems(found, statistics.effect)
             each = ", ".join(f"{x + 0.0:+.1f}" for x in gain)
-            effect = interval(statistics.interval(gain))
-            lines.append(
-                [name_of_pair(*names), interval(share, ".0f"), effect, each]
-            )
+            effect = in_words(interval(gain))
+            lines.append([name_of_pair(*names), in_words(share, ".0f"), effect, each])
     head = ["", "wins on test, %", "effect, % of Adam's gain", "of each problem"]
     return table(head, lines)
 
@@ -205,7 +196,7 @@ def pairs_of_problem(by_end: pd.DataFrame, by_speed: pd.DataFrame) -> str:
         ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
         if ends and fast:
             known = statistics.reached(fast[0])
-            log = statistics.interval(statistics.speed(fast[0]))
+            log = interval(statistics.speed(fast[0]))
             share = f"{100 * statistics.wins(ends[0]).mean():.0f}"
             away = statistics.difference(ends[0])
             unit = with_error(away, "+") if len(away) > 1 else "–"
@@ -224,7 +215,7 @@ def speeds_of_toys(rows: pd.DataFrame) -> str:
         for name in names:
             found = statistics.pairs(rows[rows.problem == name], *pair)
             known = bool(found) and statistics.reached(found[0])
-            log = statistics.interval(statistics.speed(found[0])) if known else None
+            log = interval(statistics.speed(found[0])) if known else None
             cells.append(ratio(log) if known else "–")
         lines.append([name_of_pair(*pair), *cells])
     return table(["", *(problems()[name].title for name in names)], lines)
@@ -249,13 +240,14 @@ def eps_effect(tuned: pd.DataFrame) -> str:
 
     Each has the learning rate that is best with it, and both the same tuning seeds.
     """
-    if tuned.empty:
+    epses = CANDIDATES[tuned.optimizer.iloc[0]].epses if len(tuned) else ()
+    if not epses or set(epses) != set(tuned.eps):
         return MISSING
     problem = problems()[tuned.problem.iloc[0]]
     sign = statistics.sign_of(problem)
     best = []
-    for eps in CANDIDATES[tuned.optimizer.iloc[0]].epses:
-        mine = tuned[np.isclose(tuned.eps, eps, rtol=1e-3, atol=0)]
+    for eps in epses:
+        mine = tuned[tuned.eps == eps]
         last = (sign * mine["last"]).fillna(np.inf)
         first = mine.stage == "first"
         rate = last[first].groupby(mine.rate[first]).mean().idxmin()
@@ -274,7 +266,7 @@ def definitions(names: Iterable[str]) -> str:
             [
                 f"{problem.title} (`{problem.name}`)",
                 problem.metric,
-                f"{sign} {number(problem.target, 6)}",
+                f"{sign} {problem.target:.6g}",
                 f"{problem.steps:,}",
                 size,
                 "cosine to 0" if problem.cosine else "constant",
@@ -320,16 +312,22 @@ def rates(chosen: pd.DataFrame, names: Iterable[str]) -> str:
 
 def limits(chosen: pd.DataFrame) -> str:
     """Returns which choices have no larger or smaller rate beside them, in words."""
-    some = chosen[~chosen.bracketed].drop_duplicates(statistics.SETTING)
-    if some.empty:
-        return "Every chosen rate has rates on both sides that did worse."
+    ends = chosen[~chosen.bracketed].drop_duplicates(statistics.SETTING)
     reach = 10 ** (protocol.LIMIT / 2)
-    words = [
-        f"{label(row.optimizer)} on {problems()[row.problem].title} ({row.rate:.2g})"
-        for row in some.itertuples()
-    ]
-    return (
-        f"At the limit of the search, {reach:,.0f} times the default, and so perhaps "
-        f"not the best: {'; '.join(words)}. Every other chosen rate has rates on both "
-        "sides that did worse."
-    )
+    heads = {
+        True: f"At the limit of the search, {reach:,.0f} times the default: ",
+        False: "At an end of what was tried so far: ",
+    }
+    text = ""
+    for complete, head in heads.items():
+        mine = ends[ends.complete == complete]
+        some = [
+            f"{problems()[name].title}: "
+            + ", ".join(
+                f"{label(x.optimizer)} ({x.rate:.2g})" for x in rows.itertuples()
+            )
+            for name, rows in mine.groupby("problem", sort=False)
+        ]
+        text += f"{head}{'; '.join(some)}. Others may be better. " if some else ""
+    rest = "Every other chosen rate" if text else "Every chosen rate"
+    return f"{text}{rest} has rates on both sides that did worse."

@@ -48,7 +48,9 @@ def draw_steps(axes: Axes, problem: Problem, tuned: pd.DataFrame) -> None:
     for name in present(tuned):
         mine = tuned[(tuned.optimizer == name) & (tuned.stage == "first")]
         groups = mine.groupby(["rate", "eps"]).steps_to_target
-        logs = groups.apply(lambda x: np.log(x.fillna(problem.steps).clip(lower=1)).mean())
+        logs = groups.apply(
+            lambda x: np.log(x.fillna(problem.steps).clip(lower=1)).mean()
+        )
         best = np.exp(logs[groups.count() > 0]).groupby(level=0).min()
         best = best.reindex(sorted(mine.rate.unique()))
         axes.plot(best.index, best, marker="o", markersize=3, **line(label(name)))

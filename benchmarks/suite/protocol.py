@@ -67,9 +67,7 @@ class Choice(NamedTuple):
     bracketed: bool
 
 
-def criteria(
-    problem: Problem, found: Found, seeds: Seeds = SEEDS
-) -> tuple[str, ...]:
+def criteria(problem: Problem, found: Found, seeds: Seeds = SEEDS) -> tuple[str, ...]:
     """Returns by what is chosen: not by speed where no setting gets to the target.
 
     That is, in half of the seeds. On a toy function nothing but speed is asked.
@@ -89,9 +87,7 @@ def tried(candidate: Candidate, found: Found) -> range:
     return range(min(exponents), max(exponents) + 1)
 
 
-def mean(
-    found: Found, setting: Setting, seeds: Iterable[int], criterion: str
-) -> float:
+def mean(found: Found, setting: Setting, seeds: Iterable[int], criterion: str) -> float:
     """Returns the mean over seeds."""
     return float(np.mean([getattr(found[setting][x], criterion) for x in seeds]))
 
@@ -137,7 +133,9 @@ def allowed(candidate: Candidate, exponents: Iterable[int]) -> list[int]:
 
 def lacking(found: Found, settings: Iterable[Setting], seeds: tuple) -> Wanted:
     """Returns the seeds that settings do not have yet."""
-    missing = {x: tuple(s for s in seeds if s not in found.get(x, ())) for x in settings}
+    missing = {
+        x: tuple(s for s in seeds if s not in found.get(x, ())) for x in settings
+    }
     return {x: some for x, some in missing.items() if some}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import cli, store
-from benchmarks.suite import markdown, pictures, records, statistics
+from benchmarks.suite import markdown, pictures, statistics
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import is_toy
@@ -22,9 +22,15 @@ FIGURES, FLOOR = Path("figures") / "suite", ("optax.adabelief", "adabelief")
 INTRODUCTION = """# Results of the benchmark suite
 
 `python -m benchmarks report` makes this page and those behind it of the files in
-`results/suite` alone. [SUITE.md](SUITE.md) says what is compared, and how.
+`results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
+NOT_YET = """**Not yet trained.** On some problems the search that SUITE.md describes is
+not complete; `python -m benchmarks run` goes on with it. What is shown of them is an
+earlier search (`results/small`): ten settings with three seeds each, of which the best
+by the end alone trained with the twenty fresh seeds. Rates at an end of what it tried
+are marked. Its speeds are those of the three seeds that also chose the fastest setting,
+for all optimizers alike. It had no warm-up. These problems are: """
 ENDS = """## Where trainings end
 
 The settings are those that the last validation metric chose. Mean ± standard error of
@@ -34,10 +40,10 @@ seed, contains 0. A training failed if it ended with a number that is not finite
 half of the best progress that it had made, or made less than half of Adam's.
 
 """
-WINS = """Wins: in how many percent of the seeds the first has the better test metric; 50
-is no difference. Effect: how much better it ends, in percent of what Adam gains between
-start and end. In brackets are 95 % intervals over the problems, by Student's t; then
-the effect on each problem, in the order of the table above.
+WINS = """Wins: in how many percent of the seeds the first has the better test metric.
+There, 50 is no difference. Effect: how much better it ends, in percent of what Adam
+gains between start and end. In brackets are 95 % intervals over the problems, by
+Student's t; then the effect on each problem, in the order of the table above.
 
 """
 SPEED = """## How fast they get to the target
@@ -52,8 +58,8 @@ rounding alone. It is what the ratio would be if both were tuned anew, again and
 with the tuning seeds drawn anew; the interval has 95 % of that.
 
 """
-RATES = """Steps to the target at each learning rate, with the better eps; the geometric mean of three
-tuning seeds. A line ends where all three miss the target.
+RATES = """Steps to the target at each learning rate, with the better eps: the geometric
+mean of three tuning seeds. A line ends where all three miss the target.
 
 """
 BESIDE = """## The best learning rates
@@ -94,7 +100,7 @@ def write(folder: Path, out: Path, smoke: bool = False) -> None:
 
 
 def names_of(rows: pd.DataFrame, toys: bool) -> list[str]:
-    """Returns the problems that have records, either the toy functions or the others."""
+    """Returns the problems that have records: the toy functions, or the others."""
     return [x for x in problems() if x in set(rows.problem) and is_toy(x) == toys]
 
 
@@ -103,7 +109,7 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     names = names_of(rows, toys=False)
     here = chosen[chosen.problem.isin(names)]
     by_end, by_speed = (statistics.fresh(rows, here, x) for x in ("end", "speed"))
-    yield INTRODUCTION
+    yield INTRODUCTION + lacking(chosen)
     yield ENDS + markdown.ranked(by_end, names) + WINS + markdown.ends(by_end)
     yield SPEED + markdown.speeds(by_speed, statistics.floor(folder, *FLOOR))
     yield RATES + f"![steps to the target over the rate]({FIGURES}/rates.png)\n\n"
@@ -114,20 +120,15 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     yield "## Behind this page\n\n"
     for name in names:
         yield f"- [{problems()[name].title}](pages/{name}.md)\n"
-    yield "- [The toy functions](pages/toys.md)\n\n"
-    yield lacking(rows, chosen) + measured_on(rows)
+    yield "- [The toy functions](pages/toys.md)\n\n" + measured_on(rows)
 
 
-def lacking(rows: pd.DataFrame, chosen: pd.DataFrame) -> str:
-    """Returns what has not been trained to the end yet, in words."""
-    done = set(zip(chosen.problem, chosen.optimizer, strict=True))
-    some = [
-        f"{markdown.label(name)} on {problem.title}"
-        for problem in problems().values()
-        for name in CANDIDATES
-        if (problem.name, name) not in done
-    ]
-    return f"Not yet trained to the end: {'; '.join(some)}.\n\n" if some else ""
+def lacking(chosen: pd.DataFrame) -> str:
+    """Returns which problems are not trained to the end yet, in words."""
+    done = chosen[chosen.complete.astype(bool)].groupby("problem").optimizer.nunique()
+    names = [x for x in problems() if done.get(x, 0) < len(CANDIDATES)]
+    titles = "; ".join(problems()[name].title for name in names)
+    return f"{NOT_YET}{titles}.\n\n" if names else ""
 
 
 def page(rows: pd.DataFrame, chosen: pd.DataFrame, name: str) -> Iterator[str]:
@@ -173,7 +174,7 @@ def draw(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame, out: Path) -> N
         problem, kept = problems()[name], []
         here = chosen[(chosen.problem == name) & (chosen.criterion == "end")]
         for choice in here.itertuples():
-            every = records.read(folder, problem, choice.optimizer)
+            every = statistics.read(folder, problem, choice.optimizer)
             kept += [
                 x
                 for x in every

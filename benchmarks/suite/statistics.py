@@ -1,13 +1,14 @@
 """What do the records of `run` say? Every number of the report is computed here."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from benchmarks.intervals import Estimate
 from benchmarks.suite import protocol, records
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
@@ -27,17 +28,28 @@ class Pair(NamedTuple):
     gain: float  # of Adam: how much it improves the metric
 
 
-class Estimate(NamedTuple):
-    """A mean and its 95 % interval."""
-
-    middle: float
-    lower: float
-    upper: float
-
-
 def is_toy(name: str) -> bool:
     """Whether the problem has neither data nor noise."""
     return name.startswith("toy-")
+
+
+@cache
+def source_of(folder: Path, name: str) -> str:
+    """Returns whose records count: the earlier ones until all of a problem are there."""
+    problem = problems()[name]
+    done = all(
+        (mine := records.found(problem, records.read(folder, problem, x)))
+        and not protocol.missing(problem, candidate, mine)
+        for x, candidate in CANDIDATES.items()
+    )
+    earlier = records.path_of(folder, name, records.EARLIER).exists()
+    return records.EARLIER if earlier and not done else records.FOLDER
+
+
+def read(folder: Path, problem: Problem, name: str) -> list[dict]:
+    """Returns the records of an optimizer on a problem that count."""
+    source = source_of(folder, problem.name)
+    return records.read(folder, problem, name, source)
 
 
 def load(folder: Path) -> pd.DataFrame:
@@ -49,7 +61,7 @@ def load(folder: Path) -> pd.DataFrame:
         shared | {key: row[key][i] for key in records.LISTS[1:]} | {"seed": seed}
         for problem in problems().values()
         for name in CANDIDATES
-        for row in records.read(folder, problem, name)
+        for row in read(folder, problem, name)
         for shared in [{k: v for k, v in row.items() if k not in records.LISTS}]
         for i, seed in enumerate(row["seeds"])
     ]
@@ -91,29 +103,61 @@ def gain_of_adam(rows: pd.DataFrame, name: str) -> float:
 def choices(folder: Path) -> pd.DataFrame:
     """Returns the setting that each criterion chose, and whether it is bracketed.
 
-    A row for each problem, optimizer and criterion whose search is complete.
+    A row for each problem, optimizer and criterion whose search is complete, and
+    `complete` is False where it is that of the earlier records.
     """
     found = []
     for problem in problems().values():
+        earlier = source_of(folder, problem.name) == records.EARLIER
         for name, candidate in CANDIDATES.items():
-            mine = records.found(problem, records.read(folder, problem, name))
+            rows = read(folder, problem, name)
+            if earlier:
+                found += [
+                    (problem.name, name, *x, False) for x in earlier_choices(rows)
+                ]
+                continue
+            mine = records.found(problem, rows)
             if not mine or protocol.missing(problem, candidate, mine):
                 continue
             by = protocol.criteria(problem, mine)
             chosen = {x: protocol.choose(candidate, mine, x) for x in by}
             # Where one criterion does not apply, the other's choice stands for it.
             for criterion in protocol.CRITERIA:
-                choice = chosen.get(criterion, chosen[by[0]])
-                setting = choice.setting.rate, choice.setting.eps
-                row = problem.name, name, *setting, criterion, choice.bracketed
-                found.append(row)
-    return pd.DataFrame(found, columns=[*SETTING, "criterion", "bracketed"])
+                setting, bracketed = chosen.get(criterion, chosen[by[0]])
+                row = setting.rate, setting.eps, criterion, bracketed
+                found.append((problem.name, name, *row, True))
+    columns = [*SETTING, "criterion", "bracketed", "complete"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def earlier_choices(rows: list[dict]) -> list[tuple]:
+    """Returns what the earlier search chose by the end, and what is fastest in it."""
+    tuned = [row for row in rows if "valid" not in row]
+    if not tuned:
+        return []
+    (by_end,) = (row for row in rows if "valid" in row)
+    chosen = {"end": by_end, "speed": min(tuned, key=log_steps_of)}
+    rates = [row["rate"] for row in tuned]
+    return [
+        (row["rate"], row["eps"], by, min(rates) < row["rate"] < max(rates))
+        for by, row in chosen.items()
+    ]
+
+
+def log_steps_of(row: dict) -> float:
+    """Returns the mean log steps of a record's seeds; a miss counts as all steps."""
+    return float(np.mean(np.log([x or row["steps"] for x in row["steps_to_target"]])))
 
 
 def fresh(rows: pd.DataFrame, chosen: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    """Returns the fresh seeds of what a criterion chose."""
-    wanted = chosen[chosen.criterion == criterion]
-    return rows[rows.stage == "fresh"].merge(wanted, on=SETTING)
+    """Returns the fresh seeds of what a criterion chose.
+
+    The earlier search has none for its fastest settings: there it is the seeds that
+    also chose them, for all optimizers alike.
+    """
+    wanted = rows.merge(chosen[chosen.criterion == criterion], on=SETTING)
+    tuned = ~wanted.complete.astype(bool) & (criterion == "speed")
+    return wanted[wanted.stage == np.where(tuned, "first", "fresh")]
 
 
 def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
@@ -128,7 +172,9 @@ def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
             group[group.optimizer == x].set_index("seed").sort_index()
             for x in (one, other)
         )
-        if len(first) and len(second):
+        seeds = first.index.intersection(second.index)
+        if len(seeds):
+            first, second = first.loc[seeds], second.loc[seeds]
             gain = gain_of_adam(rows, name)
             found.append(Pair(problems()[name], first, second, gain))
     return found
@@ -185,15 +231,6 @@ def difference(pair: Pair) -> np.ndarray:
     return (a - b)[np.isfinite(a - b)]
 
 
-def interval(values: Iterable[float]) -> Estimate:
-    """Returns the mean and its 95 % interval by Student's t."""
-    x = np.asarray(list(values), float)
-    if len(x) < 2:
-        return Estimate(float(x.mean()), -np.inf, np.inf)
-    reach = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return Estimate(float(x.mean()), float(x.mean() - reach), float(x.mean() + reach))
-
-
 def over_problems(
     found: list[Pair], statistic: Callable[[Pair], np.ndarray]
 ) -> np.ndarray:
@@ -204,12 +241,14 @@ def over_problems(
 def retuned(found: Found, rng: np.random.Generator, count: int) -> np.ndarray:
     """Returns the mean log steps of what new draws of the tuning seeds would choose.
 
-    The ten seeds of the settings near the best are drawn anew with replacement; the
-    fastest setting is chosen by them, and takes the steps that it takes on average
-    over another such draw.
+    The tuning seeds of the settings near the best, ten each (three in the earlier
+    search), are drawn anew with replacement; the fastest setting is chosen by them, and
+    takes the steps that it takes on average over another such draw.
     """
+    near = protocol.close(found, "speed")
     seeds = SEEDS.first + SEEDS.second
-    near = [x for x in protocol.close(found, "speed") if set(seeds) <= set(found[x])]
+    if any(not set(seeds) <= set(found[x]) for x in near):
+        seeds = SEEDS.first
     values = np.array([[found[x][s].speed for s in seeds] for x in near])
     draws = rng.integers(len(seeds), size=(2, count, len(seeds)))
     tuned, measured = (values[:, draw].mean(-1) for draw in draws)
@@ -225,16 +264,11 @@ def floor(folder: Path, one: str, other: str) -> Estimate:
     rng, ratios = np.random.default_rng(0), []
     for problem in (x for x in problems().values() if not is_toy(x.name)):
         found = [
-            records.found(problem, records.read(folder, problem, name))
-            for name in (one, other)
+            records.found(problem, read(folder, problem, name)) for name in (one, other)
         ]
-        done = (
-            protocol.missing(problem, CANDIDATES[name], mine) == {} and mine
-            for name, mine in zip((one, other), found, strict=True)
-        )
-        if all(done):
+        if all(found):
             first, second = (retuned(mine, rng, RETUNINGS) for mine in found)
             ratios.append(first - second)
-    means = np.mean(ratios, axis=0) if ratios else np.array([np.nan])
+    means = np.mean(ratios or [[np.nan]], axis=0)
     lower, upper = np.percentile(means, (2.5, 97.5))
     return Estimate(float(means.mean()), float(lower), float(upper))

@@ -21,7 +21,18 @@ class Case(NamedTuple):
     start: Point
 
 
+STARTS, MOVE = 10, 0.25  # since how soon a single start arrives may be chance
 CASES = tuple(Case(x, start) for x in FUNCTIONS.values() for start in x.starts)
+
+
+def moved_starts() -> list[Case]:
+    """Returns each function with the paper's first start, moved STARTS times."""
+    moves = np.random.default_rng(0).uniform(-MOVE, MOVE, (STARTS, 2))
+    return [
+        Case(function, tuple((function.starts[0] + move).tolist()))
+        for function in FUNCTIONS.values()
+        for move in moves
+    ]
 
 
 def follow(

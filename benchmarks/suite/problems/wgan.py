@@ -42,7 +42,7 @@ class Model(nnx.Module):
 
 
 class WGAN(GAN):
-    """Judged by 1,000 images to validate, 5,000 to test; the distance is not the FID."""
+    """Judged by 1,000 images to validate, 5,000 to test; the distance is no FID."""
 
     name, title, metric = "wgan", "Fashion-MNIST, WGAN-GP", "Fréchet distance"
     model, batch_size, steps, target = Model, 64, 1_600, 28.8
