@@ -26,6 +26,7 @@ PAIRS = (
     ("adamw", "adam"),
     ("adabelief", "sgd"),
 )
+FIRST_LOOK = PAIRS[0], *((x, "adabelief") for x in ("adam", "aida")), PAIRS[4], PAIRS[5]
 MISSING = "not yet trained"
 
 
@@ -81,7 +82,7 @@ def steps(rows: pd.DataFrame) -> str:
 def chosen(rows: pd.DataFrame) -> str:
     """Returns the learning rate and eps, and whether the rate is not bracketed."""
     row = rows.iloc[0]
-    limit = "" if row.bracketed else " limit" if row.complete else " edge"
+    limit = "" if row.bracketed else " limit"
     eps = f", {row.eps:.0e}" if len(CANDIDATES[row.optimizer].epses) > 1 else ""
     return f"{row.rate:.2g}{limit}{eps}"
 
@@ -313,21 +314,39 @@ def rates(chosen: pd.DataFrame, names: Iterable[str]) -> str:
 def limits(chosen: pd.DataFrame) -> str:
     """Returns which choices have no larger or smaller rate beside them, in words."""
     ends = chosen[~chosen.bracketed].drop_duplicates(statistics.SETTING)
+    some = [
+        f"{problems()[name].title}: "
+        + ", ".join(f"{label(x)} ({y:.2g})" for x, y in zip(*columns, strict=True))
+        for name, group in ends.groupby("problem", sort=False)
+        for columns in [(group.optimizer, group.rate)]
+    ]
+    if not some:
+        return "Every chosen rate has rates on both sides that did worse."
     reach = 10 ** (protocol.LIMIT / 2)
-    heads = {
-        True: f"At the limit of the search, {reach:,.0f} times the default: ",
-        False: "At an end of what was tried so far: ",
-    }
-    text = ""
-    for complete, head in heads.items():
-        mine = ends[ends.complete == complete]
-        some = [
-            f"{problems()[name].title}: "
-            + ", ".join(
-                f"{label(x.optimizer)} ({x.rate:.2g})" for x in rows.itertuples()
-            )
-            for name, rows in mine.groupby("problem", sort=False)
-        ]
-        text += f"{head}{'; '.join(some)}. Others may be better. " if some else ""
-    rest = "Every other chosen rate" if text else "Every chosen rate"
-    return f"{text}{rest} has rates on both sides that did worse."
+    return (
+        f"At the limit of the search, {reach:,.0f} times the default or a thousandth "
+        f"of it, so that others may be better: {'; '.join(some)}. Every other chosen "
+        "rate has rates on both sides that did worse."
+    )
+
+
+def first_look(rows: pd.DataFrame) -> str:
+    """Returns the pairs by three tuning seeds, also of optimizers not yet complete."""
+    by_end, by_speed = (
+        statistics.best_of_three(rows, criterion) for criterion in protocol.CRITERIA
+    )
+    gains = {name: statistics.gain_of_adam(rows, name) for name in set(rows.problem)}
+    lines = []
+    for names in FIRST_LOOK:
+        ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
+        logs = statistics.over_problems(fast, statistics.speed)
+        effects = statistics.over_problems(
+            [pair._replace(gain=gains[pair.problem.name]) for pair in ends],
+            statistics.effect,
+        )
+        each = ", ".join(f"{x:.2f}" for x in np.exp(logs))
+        more = ", ".join(f"{x + 0.0:+.1f}" for x in effects)
+        cells = ratio(interval(logs)), each, in_words(interval(effects)), more
+        lines.append([name_of_pair(*names), *cells])
+    head = ["", "steps to the target", "of each problem", "effect, % of Adam's gain"]
+    return table([*head, "of each problem"], lines)

@@ -101,9 +101,8 @@ def close(found: Found, criterion: str, seeds: Seeds = SEEDS) -> list[Setting]:
     }
     ranked = sorted(values, key=lambda x: np.mean(values[x]))
     finite = [x for x in ranked[:5] if np.isfinite(values[x]).all()]
-    many = len(seeds.first) > 1
-    variance = np.mean([np.var(values[x], ddof=1) for x in finite]) if many else 0.0
-    allowed = 2 * np.sqrt(2 * variance / len(seeds.first)) if finite else 0.0
+    spreads = [np.var(values[x], ddof=min(1, len(values[x]) - 1)) for x in finite]
+    allowed = 2 * np.sqrt(2 * np.mean(spreads or [0.0]) / len(seeds.first))
     best = np.mean(values[ranked[0]])
     group = [x for x in ranked[1:] if np.mean(values[x]) <= best + allowed < np.inf]
     return [ranked[0], *group]

@@ -20,16 +20,13 @@ from benchmarks.suite.protocol import SEEDS, Found, Outcome, Setting
 from benchmarks.suite.trials import Curves
 
 FOLDER, POINTS = "suite", 25  # of a curve, beside its start
-# An earlier search of ten settings with three seeds, whose best by the end trained with
-# the fresh seeds. The report shows it of problems whose search is not complete.
-EARLIER = "small"
 DIGITS = 8
 LISTS = ("seeds", "first", "best", "last", "test", "steps_to_target")
 
 
-def path_of(folder: Path, problem: str, source: str = FOLDER) -> Path:
+def path_of(folder: Path, problem: str) -> Path:
     """Returns the file of a problem."""
-    return store.path_of(folder, source, problem)
+    return store.path_of(folder, FOLDER, problem)
 
 
 def key_of(problem: Problem, name: str) -> Record:
@@ -43,16 +40,13 @@ def key_of(problem: Problem, name: str) -> Record:
     }
 
 
-def read(
-    folder: Path, problem: Problem, name: str, source: str = FOLDER
-) -> list[Record]:
+def read(folder: Path, problem: Problem, name: str) -> list[Record]:
     """Returns the records of an optimizer on the problem as it is today.
 
     Raises:
         SystemExit: if a training is there twice.
     """
-    key = key_of(problem, name).items()
-    path = path_of(folder, problem.name, source)
+    key, path = key_of(problem, name).items(), path_of(folder, problem.name)
     rows = [row for row in store.read(path) if key <= row.items()]
     every = [(row["rate"], row["eps"], seed) for row in rows for seed in row["seeds"]]
     if len(every) > len(set(every)):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import cli, store
-from benchmarks.suite import markdown, pictures, statistics
+from benchmarks.suite import markdown, pictures, records, statistics
 from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import is_toy
@@ -25,12 +25,16 @@ INTRODUCTION = """# Results of the benchmark suite
 `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
-NOT_YET = """**Not yet trained.** On some problems the search that SUITE.md describes is
-not complete; `python -m benchmarks run` goes on with it. What is shown of them is an
-earlier search (`results/small`): ten settings with three seeds each, of which the best
-by the end alone trained with the twenty fresh seeds. Rates at an end of what it tried
-are marked. Its speeds are those of the three seeds that also chose the fastest setting,
-for all optimizers alike. It had no warm-up. These problems are: """
+NOT_YET = """**Not yet trained** to the end, so that the tables leave them out, and
+`python -m benchmarks run` goes on with them: """
+LOOK = """## By three seeds
+
+The search of some optimizers is not complete. Every optimizer has had its first stage,
+14 settings or more with three seeds, which allows a first look: the best of these
+settings, by the same three seeds that chose it. That flatters all alike, and says less
+than the tables above. The effect here is that on the test metric.
+
+"""
 ENDS = """## Where trainings end
 
 The settings are those that the last validation metric chose. Mean ± standard error of
@@ -117,6 +121,8 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     yield markdown.limits(here) + "\n\n"
     tuned = rows[rows.stage != "fresh"]
     yield EPS + markdown.eps_effects(tuned, names)
+    if lacking(chosen):
+        yield LOOK + markdown.first_look(rows[rows.problem.isin(names)])
     yield "## Behind this page\n\n"
     for name in names:
         yield f"- [{problems()[name].title}](pages/{name}.md)\n"
@@ -124,11 +130,20 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
 
 
 def lacking(chosen: pd.DataFrame) -> str:
-    """Returns which problems are not trained to the end yet, in words."""
-    done = chosen[chosen.complete.astype(bool)].groupby("problem").optimizer.nunique()
-    names = [x for x in problems() if done.get(x, 0) < len(CANDIDATES)]
-    titles = "; ".join(problems()[name].title for name in names)
-    return f"{NOT_YET}{titles}.\n\n" if names else ""
+    """Returns what is not trained to the end yet, in words."""
+    done = set(zip(chosen.problem, chosen.optimizer, strict=True))
+    some = {
+        markdown.label(name): [
+            problem.title
+            for problem in problems().values()
+            if (problem.name, name) not in done
+        ]
+        for name in CANDIDATES
+    }
+    words = [
+        f"{name} on {', '.join(titles)}" for name, titles in some.items() if titles
+    ]
+    return f"{NOT_YET}{'; '.join(words)}.\n\n" if words else ""
 
 
 def page(rows: pd.DataFrame, chosen: pd.DataFrame, name: str) -> Iterator[str]:
@@ -174,7 +189,7 @@ def draw(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame, out: Path) -> N
         problem, kept = problems()[name], []
         here = chosen[(chosen.problem == name) & (chosen.criterion == "end")]
         for choice in here.itertuples():
-            every = statistics.read(folder, problem, choice.optimizer)
+            every = records.read(folder, problem, choice.optimizer)
             kept += [
                 x
                 for x in every

@@ -1,7 +1,6 @@
 """What do the records of `run` say? Every number of the report is computed here."""
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,25 +32,6 @@ def is_toy(name: str) -> bool:
     return name.startswith("toy-")
 
 
-@cache
-def source_of(folder: Path, name: str) -> str:
-    """Returns whose records count: the earlier ones until all of a problem are there."""
-    problem = problems()[name]
-    done = all(
-        (mine := records.found(problem, records.read(folder, problem, x)))
-        and not protocol.missing(problem, candidate, mine)
-        for x, candidate in CANDIDATES.items()
-    )
-    earlier = records.path_of(folder, name, records.EARLIER).exists()
-    return records.EARLIER if earlier and not done else records.FOLDER
-
-
-def read(folder: Path, problem: Problem, name: str) -> list[dict]:
-    """Returns the records of an optimizer on a problem that count."""
-    source = source_of(folder, problem.name)
-    return records.read(folder, problem, name, source)
-
-
 def load(folder: Path) -> pd.DataFrame:
     """Returns a row for each training of the problems as they are today.
 
@@ -61,7 +41,7 @@ def load(folder: Path) -> pd.DataFrame:
         shared | {key: row[key][i] for key in records.LISTS[1:]} | {"seed": seed}
         for problem in problems().values()
         for name in CANDIDATES
-        for row in read(folder, problem, name)
+        for row in records.read(folder, problem, name)
         for shared in [{k: v for k, v in row.items() if k not in records.LISTS}]
         for i, seed in enumerate(row["seeds"])
     ]
@@ -103,20 +83,12 @@ def gain_of_adam(rows: pd.DataFrame, name: str) -> float:
 def choices(folder: Path) -> pd.DataFrame:
     """Returns the setting that each criterion chose, and whether it is bracketed.
 
-    A row for each problem, optimizer and criterion whose search is complete, and
-    `complete` is False where it is that of the earlier records.
+    A row for each problem, optimizer and criterion whose search is complete.
     """
     found = []
     for problem in problems().values():
-        earlier = source_of(folder, problem.name) == records.EARLIER
         for name, candidate in CANDIDATES.items():
-            rows = read(folder, problem, name)
-            if earlier:
-                found += [
-                    (problem.name, name, *x, False) for x in earlier_choices(rows)
-                ]
-                continue
-            mine = records.found(problem, rows)
+            mine = records.found(problem, records.read(folder, problem, name))
             if not mine or protocol.missing(problem, candidate, mine):
                 continue
             by = protocol.criteria(problem, mine)
@@ -125,39 +97,30 @@ def choices(folder: Path) -> pd.DataFrame:
             for criterion in protocol.CRITERIA:
                 setting, bracketed = chosen.get(criterion, chosen[by[0]])
                 row = setting.rate, setting.eps, criterion, bracketed
-                found.append((problem.name, name, *row, True))
-    columns = [*SETTING, "criterion", "bracketed", "complete"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def earlier_choices(rows: list[dict]) -> list[tuple]:
-    """Returns what the earlier search chose by the end, and what is fastest in it."""
-    tuned = [row for row in rows if "valid" not in row]
-    if not tuned:
-        return []
-    (by_end,) = (row for row in rows if "valid" in row)
-    chosen = {"end": by_end, "speed": min(tuned, key=log_steps_of)}
-    rates = [row["rate"] for row in tuned]
-    return [
-        (row["rate"], row["eps"], by, min(rates) < row["rate"] < max(rates))
-        for by, row in chosen.items()
-    ]
-
-
-def log_steps_of(row: dict) -> float:
-    """Returns the mean log steps of a record's seeds; a miss counts as all steps."""
-    return float(np.mean(np.log([x or row["steps"] for x in row["steps_to_target"]])))
+                found.append((problem.name, name, *row))
+    return pd.DataFrame(found, columns=[*SETTING, "criterion", "bracketed"])
 
 
 def fresh(rows: pd.DataFrame, chosen: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    """Returns the fresh seeds of what a criterion chose.
+    """Returns the fresh seeds of what a criterion chose."""
+    wanted = chosen[chosen.criterion == criterion]
+    return rows[rows.stage == "fresh"].merge(wanted, on=SETTING)
 
-    The earlier search has none for its fastest settings: there it is the seeds that
-    also chose them, for all optimizers alike.
+
+def best_of_three(rows: pd.DataFrame, criterion: str) -> pd.DataFrame:
+    """Returns the three seeds of the first stage that chose by a criterion.
+
+    It is the same for all optimizers, also those whose search is not complete; but a
+    choice by three seeds is noisy, and what it measures by them is flattered.
     """
-    wanted = rows.merge(chosen[chosen.criterion == criterion], on=SETTING)
-    tuned = ~wanted.complete.astype(bool) & (criterion == "speed")
-    return wanted[wanted.stage == np.where(tuned, "first", "fresh")]
+    first = rows[rows.stage == "first"]
+    steps = np.log(first.steps_to_target.fillna(first.steps).clip(lower=1))
+    signs = first.problem.map(lambda name: sign_of(problems()[name]))
+    end = (signs * first["last"]).fillna(np.inf)
+    cost = first.assign(cost=steps if criterion == "speed" else end)
+    means = cost.groupby(SETTING).cost.mean().reset_index()
+    best = means.loc[means.groupby(SETTING[:2]).cost.idxmin(), SETTING]
+    return first.merge(best, on=SETTING)
 
 
 def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
@@ -241,14 +204,12 @@ def over_problems(
 def retuned(found: Found, rng: np.random.Generator, count: int) -> np.ndarray:
     """Returns the mean log steps of what new draws of the tuning seeds would choose.
 
-    The tuning seeds of the settings near the best, ten each (three in the earlier
-    search), are drawn anew with replacement; the fastest setting is chosen by them, and
-    takes the steps that it takes on average over another such draw.
+    The ten seeds of the settings near the best are drawn anew with replacement; the
+    fastest setting is chosen by them, and takes the steps that it takes on average
+    over another such draw.
     """
-    near = protocol.close(found, "speed")
     seeds = SEEDS.first + SEEDS.second
-    if any(not set(seeds) <= set(found[x]) for x in near):
-        seeds = SEEDS.first
+    near = protocol.close(found, "speed")
     values = np.array([[found[x][s].speed for s in seeds] for x in near])
     draws = rng.integers(len(seeds), size=(2, count, len(seeds)))
     tuned, measured = (values[:, draw].mean(-1) for draw in draws)
@@ -263,11 +224,15 @@ def floor(folder: Path, one: str, other: str) -> Estimate:
     """
     rng, ratios = np.random.default_rng(0), []
     for problem in (x for x in problems().values() if not is_toy(x.name)):
-        found = [
-            records.found(problem, read(folder, problem, name)) for name in (one, other)
-        ]
-        if all(found):
-            first, second = (retuned(mine, rng, RETUNINGS) for mine in found)
+        found = {
+            name: records.found(problem, records.read(folder, problem, name))
+            for name in (one, other)
+        }
+        if all(
+            mine and not protocol.missing(problem, CANDIDATES[name], mine)
+            for name, mine in found.items()
+        ):
+            first, second = (retuned(x, rng, RETUNINGS) for x in found.values())
             ratios.append(first - second)
     means = np.mean(ratios or [[np.nan]], axis=0)
     lower, upper = np.percentile(means, (2.5, 97.5))

@@ -418,7 +418,7 @@ def test_a_wins_on_eps_is_seed_by_seed():
     tuned = pd.DataFrame(rows).assign(problem="digits", optimizer="aida", stage="first")
     epses = CANDIDATES["aida"].epses
     tuned["eps"] = tuned.eps.map({0.0: epses[0], 3.0: epses[1]})
-    assert markdown.eps_effect(tuned) == "-3.00 ± 0.0 (3)"
+    assert markdown.eps_effect(tuned) == "-3.00 ± 0 (3)"
 
 
 # Commands
