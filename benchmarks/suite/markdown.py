@@ -137,7 +137,7 @@ def speeds(rows: pd.DataFrame, floor: Estimate) -> str:
     for names in PAIRS:
         found = statistics.pairs(rows, *names)
         able = [pair for pair in found if statistics.reached(pair)]
-        if not able:
+        if not able or len(found) < rows.problem.nunique():
             continue
         logs = statistics.over_problems(able, statistics.speed)
         ratios = ", ".join(f"{x:.2f}" for x in np.exp(logs))
@@ -167,7 +167,7 @@ def ends(rows: pd.DataFrame) -> str:
     lines = []
     for names in PAIRS:
         found = statistics.pairs(rows, *names)
-        if found:
+        if found and len(found) == rows.problem.nunique():
             share = interval(100 * statistics.over_problems(found, statistics.wins))
             share = Estimate(share[0], max(0, share[1]), min(100, share[2]))
             gain = statistics.over_problems(found, statistics.effect)
@@ -242,7 +242,8 @@ def eps_effect(tuned: pd.DataFrame) -> str:
     Each has the learning rate that is best with it, and both the same tuning seeds.
     """
     epses = CANDIDATES[tuned.optimizer.iloc[0]].epses if len(tuned) else ()
-    if not epses or set(epses) != set(tuned.eps):
+    grids = [set(tuned.rate[tuned.eps == eps]) for eps in epses]
+    if not epses or grids[0] != grids[1]:
         return MISSING
     problem = problems()[tuned.problem.iloc[0]]
     sign = statistics.sign_of(problem)
