@@ -31,9 +31,6 @@ MENTION = re.compile(
 )
 
 
-BUDGETS = ("one-shot", "small")  # whose pages show all problems at once
-
-
 def found(pattern: str) -> list[str]:
     """Returns the paths in the repository that fit a pattern."""
     return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern))
@@ -51,12 +48,8 @@ def on_config(config: MkDocsConfig) -> None:
     config.repo_url, config.repo_name = project["urls"]["Repository"], "GitHub"
     notebooks = {"Notebooks": [f"{p[:-5]}md" for p in found("notebooks/*.ipynb")]}
     first, *others = found("benchmarks/*.md")  # README.md
-    pages = found("benchmarks/pages/*.md")
-    budgets = [page for page in pages if Path(page).stem in BUDGETS]
-    toys = [page for page in pages if Path(page).stem.startswith("toy")]
-    networks = [page for page in pages if page not in budgets + toys]
-    behind = [{"Networks": networks}, {"Toy functions": toys}, {"Budgets": budgets}]
-    results = {"Results": [first, *others, *behind]}
+    pages = [{"The problems": found("benchmarks/pages/*.md")}]
+    results = {"Results": [first, *others, *pages]}
     config.nav = [{"Home": "README.md"}, {"How to choose": "choosing.md"}]
     config.nav += [{"Recipes": "stacks.md"}, notebooks, results]
     config.nav += [{"API": "api.md"}, {"At scale": "scale.md"}]

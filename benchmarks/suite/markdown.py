@@ -26,7 +26,6 @@ PAIRS = (
     ("adamw", "adam"),
     ("adabelief", "sgd"),
 )
-FIRST_LOOK = PAIRS[0], *((x, "adabelief") for x in ("adam", "aida")), PAIRS[4], PAIRS[5]
 MISSING = "not yet trained"
 
 
@@ -336,18 +335,40 @@ def first_look(rows: pd.DataFrame) -> str:
     by_end, by_speed = (
         statistics.best_of_three(rows, criterion) for criterion in protocol.CRITERIA
     )
-    gains = {name: statistics.gain_of_adam(rows, name) for name in set(rows.problem)}
+    gains = {
+        name: statistics.gain_of_adam(rows, name) for name in rows.problem.unique()
+    }
     lines = []
-    for names in FIRST_LOOK:
+    for names in PAIRS:
         ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
+        if 2 * len(ends) <= len(gains):
+            continue
+        ends = [pair._replace(gain=gains[pair.problem.name]) for pair in ends]
         logs = statistics.over_problems(fast, statistics.speed)
-        effects = statistics.over_problems(
-            [pair._replace(gain=gains[pair.problem.name]) for pair in ends],
-            statistics.effect,
-        )
-        each = ", ".join(f"{x:.2f}" for x in np.exp(logs))
-        more = ", ".join(f"{x + 0.0:+.1f}" for x in effects)
-        cells = ratio(interval(logs)), each, in_words(interval(effects)), more
+        effects = statistics.over_problems(ends, statistics.effect)
+        each = dict(zip((x.problem.name for x in fast), np.exp(logs), strict=True))
+        more = dict(zip((x.problem.name for x in ends), effects, strict=True))
+        cells = ratio(interval(logs)), row_of(each, gains, ".2f")
+        cells += in_words(interval(effects)), row_of(more, gains, "+.1f")
         lines.append([name_of_pair(*names), *cells])
     head = ["", "steps to the target", "of each problem", "effect, % of Adam's gain"]
     return table([*head, "of each problem"], lines)
+
+
+def row_of(values: dict[str, float], names: Iterable[str], form: str) -> str:
+    """Returns the numbers of all problems, with a dash where there is none."""
+    found = (f"{values[x] + 0.0:{form}}" if x in values else "–" for x in names)
+    return ", ".join(found)
+
+
+def devices(rows: pd.DataFrame) -> str:
+    """Returns which optimizers trained on what, on each problem."""
+    every, lines = sorted(set(rows.device), reverse=True), []
+    for name, group in rows.groupby("problem", sort=False):
+        on = [present(group[group.device == device]) for device in every]
+        cells = [
+            "all" if x == present(group) else "; ".join(map(label, x)) or "–"
+            for x in on
+        ]
+        lines.append([problems()[name].title, *cells])
+    return table(["", *("CPU" if x == "cpu" else x for x in every)], lines)

@@ -25,15 +25,25 @@ INTRODUCTION = """# Results of the benchmark suite
 `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
-NOT_YET = """**Not yet trained** to the end, so that the tables leave them out, and
-`python -m benchmarks run` goes on with them: """
+NOT_YET = """**Not yet trained** to the end, so that the tables leave these out;
+`python -m benchmarks run` goes on with them:
+
+"""
 LOOK = """## By three seeds
 
-The search of some optimizers is not complete, and the tables above have those pairs
-alone that are complete on all problems. What three seeds a setting allow is a first
-look: the best of the settings, by the same three seeds that chose it. That flatters all
-alike. (LAdaBelief and rectified AdaBelief have had 8 of their 14 settings on the
-Transformer.) The effect is that on the test metric.
+Some optimizers are not yet trained to the end, and the tables above have only pairs
+that are, on all problems. Here is what the first three seeds of each setting say: the
+best of the settings tried so far, by the same three seeds that chose it. Such a choice
+flatters, and most where most was tried, so this is a first look, no finding. The effect
+is that on the test metric. A dash is a problem on which one of the two has not yet
+tried its first grid.
+
+"""
+DEVICES = """## Where they were trained
+
+A seed draws the same numbers on a GPU as on a CPU, but sums are rounded in another
+order, and the curves of two such trainings part. So seeds that are compared across
+devices are less alike than on one device: such a pair has more noise, and no bias.
 
 """
 ENDS = """## Where trainings end
@@ -122,8 +132,9 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     yield markdown.limits(here) + "\n\n"
     tuned = rows[rows.stage != "fresh"]
     yield EPS + markdown.eps_effects(tuned, names)
-    if lacking(chosen):
+    if lacking(here):
         yield LOOK + markdown.first_look(rows[rows.problem.isin(names)])
+    yield DEVICES + markdown.devices(rows[rows.problem.isin(names)])
     yield "## Behind this page\n\n"
     for name in names:
         yield f"- [{problems()[name].title}](pages/{name}.md)\n"
@@ -137,14 +148,14 @@ def lacking(chosen: pd.DataFrame) -> str:
         markdown.label(name): [
             problem.title
             for problem in problems().values()
-            if (problem.name, name) not in done
+            if not is_toy(problem.name) and (problem.name, name) not in done
         ]
         for name in CANDIDATES
     }
-    words = [
-        f"{name} on {', '.join(titles)}" for name, titles in some.items() if titles
+    lines = [
+        f"- {name}: {'; '.join(titles)}\n" for name, titles in some.items() if titles
     ]
-    return f"{NOT_YET}{'; '.join(words)}.\n\n" if words else ""
+    return f"{NOT_YET}{''.join(lines)}\n" if lines else ""
 
 
 def page(rows: pd.DataFrame, chosen: pd.DataFrame, name: str) -> Iterator[str]:

@@ -9,13 +9,13 @@ import pandas as pd
 
 from benchmarks.intervals import Estimate
 from benchmarks.suite import protocol, records
-from benchmarks.suite.candidates import CANDIDATES
+from benchmarks.suite.candidates import CANDIDATES, FIRST
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 from benchmarks.suite.protocol import SEEDS, Found
 
 RETUNINGS = 2_000
-SETTING = ["problem", "optimizer", "rate", "eps"]
+SETTING, MACHINE = ["problem", "optimizer", "rate", "eps"], ("device", "machine")
 
 
 class Pair(NamedTuple):
@@ -42,7 +42,7 @@ def load(folder: Path) -> pd.DataFrame:
         for problem in problems().values()
         for name in CANDIDATES
         for row in records.read(folder, problem, name)
-        for shared in [{k: v for k, v in row.items() if k not in records.LISTS}]
+        for shared in [{key: row[key] for key in (*SETTING, "steps", *MACHINE)}]
         for i, seed in enumerate(row["seeds"])
     ]
     every = pd.DataFrame(rows)
@@ -110,8 +110,8 @@ def fresh(rows: pd.DataFrame, chosen: pd.DataFrame, criterion: str) -> pd.DataFr
 def best_of_three(rows: pd.DataFrame, criterion: str) -> pd.DataFrame:
     """Returns the three seeds of the first stage that chose by a criterion.
 
-    It is the same for all optimizers, also those whose search is not complete; but a
-    choice by three seeds is noisy, and what it measures by them is flattered.
+    It is there for every optimizer that has tried its first grid; but a choice by three
+    seeds is noisy, and what it measures by them is flattered.
     """
     first = rows[rows.stage == "first"]
     steps = np.log(first.steps_to_target.fillna(first.steps).clip(lower=1))
@@ -119,6 +119,8 @@ def best_of_three(rows: pd.DataFrame, criterion: str) -> pd.DataFrame:
     end = (signs * first["last"]).fillna(np.inf)
     cost = first.assign(cost=steps if criterion == "speed" else end)
     means = cost.groupby(SETTING).cost.mean().reset_index()
+    grid = means.optimizer.map(lambda x: len(FIRST) * len(CANDIDATES[x].epses))
+    means = means[means.groupby(SETTING[:2]).cost.transform("size") >= grid]
     best = means.loc[means.groupby(SETTING[:2]).cost.idxmin(), SETTING]
     return first.merge(best, on=SETTING)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import looks
+from benchmarks import looks, store
 from benchmarks.__main__ import main
 from benchmarks.functions import FUNCTIONS
 from benchmarks.optimizers import OPTIMIZERS
@@ -200,3 +200,15 @@ def test_wrong_options_say_what_is_allowed(arguments, allowed, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["toy", *arguments])
     assert allowed in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_published_ratios():
+    """The smallest and the largest of AdaBelief's steps ÷ Adam's that pages quote."""
+    found = command.ratios([OPTIMIZERS["adam"], OPTIMIZERS["adabelief"]], 1e-3, 30_000)
+    middles = {name: float(row[1].split()[0]) for name, row in found.items()}
+    assert min(middles, key=middles.get) == "Uneven L1"
+    assert max(middles, key=middles.get) == "Inseparable L1"
+    text = " ".join((store.RESULTS.parent / "README.md").read_text().split())
+    assert f"from {found['Uneven L1'][1].partition(' (')[0]} (uneven L1)" in text
+    assert f"to {found['Inseparable L1'][1]} (inseparable L1)" in text

@@ -36,9 +36,7 @@ INSTEAD = {
     "make test": "true",  # .ci/run has it
     "make demo": "make demo ARGS=--smoke",  # .ci/run has it in full
     "apt install dataset-fashion-mnist": "true",  # for the whole machine, as root
-    "python -m benchmarks run --budget one-shot,small": (  # hours
-        "python -m benchmarks run --budget one-shot,small --smoke --problem quadratic"
-    ),
+    "python -m benchmarks run": "python -m benchmarks run --smoke --problem quadratic",
     DEEPOBS: f"{DEEPOBS} --report --out short",  # days
     f"{DEEPOBS} --check": f"{DEEPOBS} --check {QUADRATIC}",  # hours
     f"{DEEPOBS} --check FILE": f"{DEEPOBS} --check {PUBLISHED} {QUADRATIC}",  # any
