@@ -1,6 +1,6 @@
-# make demo | make test | make test-fast | make test-package | make test-colab |
-# make test-commands | make stacks | make data | make lint | make notebooks | make docs |
-# make dist. Each makes the environment it needs.
+# make demo | make test | make test-long | make test-fast | make test-package |
+# make test-notebooks | make test-colab | make test-commands | make stacks | make data |
+# make lint | make notebooks | make docs | make dist. Each makes the environment it needs.
 # Another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 
 PYTHON ?= python3
@@ -8,39 +8,53 @@ VENV ?= .venv
 # All packages with their versions; pip refuses a file whose hash is not listed there.
 REQUIREMENTS ?= --require-hashes --requirement constraints.txt
 BIN = $(VENV)/bin
-PIP_INSTALL = -m pip install --disable-pip-version-check
+# Python compiles what is imported when it is, a fifth of what pip would compile.
+PIP_INSTALL = -m pip install --disable-pip-version-check --no-compile
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-fast test-package test-floors test-colab test-commands data lint
-.PHONY: notebooks docs dist environment address stacks traffic-tpu test-tpu traffic-gpu
-.PHONY: step-time-gpu test-hosts lock clean
+.PHONY: demo test test-long test-fast test-package test-notebooks test-floors test-colab
+.PHONY: test-commands data lint notebooks docs dist environment floors address stacks
+.PHONY: traffic-tpu test-tpu traffic-gpu step-time-gpu test-hosts lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
 
+# Five minutes on two cores: of each claim a test, but for what takes long by itself.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
 
+# What takes long: trainings of the examples, derivatives, extremes over many steps.
+test-long: $(INSTALLED)
+	$(BIN)/python -m pytest -m long $(ARGS)
+
 # Under a minute on two cores: the quick tests of the package, some of every file.
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -m "quick or not slow" tests/package $(ARGS)
+	$(BIN)/python -m pytest -m "quick or not (slow or long)" tests/package $(ARGS)
 
 # All tests of the package, and none of the benchmarks and the documents.
 test-package: $(INSTALLED)
-	$(BIN)/python -m pytest tests/package adabelief_optax $(ARGS)
+	$(BIN)/python -m pytest -m "not drill" tests/package adabelief_optax $(ARGS)
+
+# The notebooks from their start to their end, with fewer steps.
+test-notebooks: $(INSTALLED)
+	$(BIN)/python -m pytest -m notebook tests/documents $(ARGS)
 
 # The tests of the package on the lowest versions that pyproject.toml allows.
-test-floors:
+test-floors: floors
+	$(MAKE) test-package VENV=.venv-floors
+
+floors:
 	mkdir -p .venv-floors
 	$(PYTHON) .ci/floors.py > .venv-floors/requirements.txt
-	$(MAKE) test-package VENV=.venv-floors \
+	$(MAKE) environment VENV=.venv-floors \
 	  REQUIREMENTS="--requirement .venv-floors/requirements.txt"
 
 # The notebooks beside the kernel that Colab has, with the extra that their first cell
 # installs, on Python 3.12 or 3.13.
 COLAB = "ipython==7.34.0" "ipykernel==6.17.1" "jax==0.7.2" "jaxlib==0.7.2"
 test-colab: .venv-colab/.installed
-	.venv-colab/bin/python -m pytest tests/documents/test_notebooks.py $(ARGS)
+	.venv-colab/bin/python -m pytest -m "not drill" \
+	  tests/documents/test_notebooks.py $(ARGS)
 
 # What README.md and benchmarks/README.md say to type, in new environments.
 test-commands:

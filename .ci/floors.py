@@ -1,4 +1,4 @@
-"""Prints what the tests need, as requirements for pip, at the lowest versions allowed.
+"""Prints what the package's tests need, as requirements for pip, at the lowest versions.
 
 JAX and what builds on it have their lowest version, and all else its newest.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 ON_JAX = ("chex>", "equinox>", "flax>", "jax>", "optax>", "orbax-checkpoint>")
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-extras = project["optional-dependencies"].values()
-for requirement in sorted({*itertools.chain(project["dependencies"], *extras)}):
+extras = project["optional-dependencies"]
+needed = [extras[name] for name in extras if name not in ("docs", "lint")]
+for requirement in sorted({*itertools.chain(project["dependencies"], *needed)}):
     if requirement.startswith(ON_JAX):
         print(requirement.replace(">=", "=="))
     elif not requirement.startswith(project["name"]):

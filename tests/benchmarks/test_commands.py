@@ -15,7 +15,7 @@ from benchmarks.speed import step_time
 from tests.helpers import ROOT, python
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_demo(tmp_path):
     done = python(
         "-m",
@@ -56,7 +56,7 @@ def lines_of_make(target):
     return done.stdout.replace("\\\n", " ").splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_step_time_as_on_a_gpu(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(timing, "on_cpu", lambda: False)
     monkeypatch.setattr(step_time, "on_cpu", lambda: False)
@@ -86,7 +86,7 @@ def test_step_time_as_on_a_gpu(tmp_path, monkeypatch, capsys):
     assert wanted <= names
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bfloat16(tmp_path):
     done = python("-m", "benchmarks", "bfloat16", "--smoke", "--results", tmp_path)
     assert done.returncode == 0, done.stderr

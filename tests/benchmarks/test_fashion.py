@@ -259,6 +259,7 @@ def fake_gan(files, monkeypatch) -> Splits:
     return WGAN().load()
 
 
+@pytest.mark.long
 def test_both_players_of_the_gan_learn(files, monkeypatch):
     problem, splits = WGAN(), fake_gan(files, monkeypatch)
     before, after, losses = trained(problem, splits.train, 40)

@@ -170,7 +170,7 @@ def test_quadratic():
 
 
 # Here, and not in a new process: to import the packages takes seconds.
-@pytest.mark.slow
+@pytest.mark.long
 def test_command_draws(tmp_path, capsys):
     arguments = ["--smoke", "--optimizers", "adam,aida", "--animate"]
     main(["toy", *arguments, "--draw", str(tmp_path / "new")])

@@ -1,8 +1,8 @@
 """Runs all commands of README.md and benchmarks/README.md: `make test-commands`.
 
-Each page has a new environment with nothing but pip in it, and a new clone of the files
-that git tracks, as they are here. Its commands and its Python code run in their order,
-and after them the commands that stand in the middle of a sentence.
+They have a new environment with nothing but pip in it, and a new clone of the files that
+git tracks, as they are here. The commands and the Python code of a page run in their
+order, and after them the commands that stand in the middle of a sentence.
 """
 
 import os
@@ -110,13 +110,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def follow(page: str, folder: Path) -> None:
+def follow(page: str, folder: Path, variables: dict[str, str]) -> None:
     """Does what a page says, or exits and says what failed."""
-    variables = environment(folder)
     clone = ["git clone " + variables["GIT_CONFIG_VALUE_0"], "cd adabelief_optax"]
     commands = commands_of((ROOT / page).read_text())
     if clone[0] not in commands:
-        commands = clone + commands
+        commands = clone[(folder / "adabelief_optax").exists() :] + commands
     for command in commands:
         if command.startswith("cd "):
             folder /= command.removeprefix("cd ")
@@ -140,7 +139,8 @@ def follow(page: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    for page in sys.argv[1:] or PAGES:
-        print(f"== {page}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            follow(page, Path(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        variables = environment(Path(folder))
+        for page in sys.argv[1:] or PAGES:
+            print(f"== {page}", flush=True)
+            follow(page, Path(folder), variables)

@@ -1,7 +1,6 @@
 """Do the examples train, write what they promise, and go on where they ended?"""
 
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -65,7 +64,7 @@ def read(directory):
     return scalars
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "kernel"), EXAMPLES.items(), ids=list(EXAMPLES))
 def test_example(name, kernel, tmp_path):
     output = trained(name, tmp_path / "whole", 100)
@@ -87,12 +86,7 @@ def test_example(name, kernel, tmp_path):
     assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
     assert read(tmp_path / "parts") == whole
 
-    # As if it had been killed before it saved, when there were points already.
-    shutil.rmtree(tmp_path / "parts" / "100")
-    assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
-    assert read(tmp_path / "parts") == whole
-
-    # As if the disk had lost what the newest checkpoint was.
+    # As if the disk had lost what the newest checkpoint was. There are points already.
     (tmp_path / "parts" / "100" / "default" / "manifest.ocdbt").write_bytes(b"")
     *_, line, resumed = (
         trained(name, tmp_path / "parts", 100).split("step 60")[0].splitlines()
@@ -105,7 +99,7 @@ def test_example(name, kernel, tmp_path):
     assert refused.returncode == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "steps"), [("flax_nnx", "0"), ("flax_linen", "-5"), ("equinox_loop", "0")]
 )
@@ -116,7 +110,7 @@ def test_steps_that_are_none_are_refused(name, steps, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ctrl_c_saves_and_ends(tmp_path):
     path = ROOT / "examples" / "flax_linen.py"
     command = [sys.executable, path, "--directory", tmp_path, "--steps", "1000000"]

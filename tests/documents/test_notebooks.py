@@ -218,7 +218,7 @@ def test_colab_hears_what_failed(failing, tmp_path, monkeypatch):
     assert len(commands) == (1 if failing == "git" else 2)
 
 
-@pytest.mark.slow
+@pytest.mark.notebook
 @every_notebook
 def test_runs_from_start_to_end(path):
     # Shorter than `make notebooks`, which takes a minute for each.

@@ -82,8 +82,9 @@ import adabelief_optax as ao
 low = dict(mu_dtype="bfloat16", nu_dtype="bfloat16")
 for dtype in (jnp.bfloat16, jnp.float32):
     for f in (ao.adabelief, ao.aida, ao.ladam, ao.ladabelief):
-        for options in ({}, low, dict(nesterov=True, amsgrad=True, rectify=True),
-                        dict(weight_decay=0.1, decay="coupled"), dict(momentum=False)):
+        for options in ({}, dict(low, momentum=False), dict(
+            nesterov=True, amsgrad=True, rectify=True, weight_decay=0.1, decay="coupled"
+        )):
             p = {"w": jnp.ones((3, 2), dtype), "b": jnp.ones(2, dtype)}
             tx = optax.chain(f(1e-3, **options), ao.stochastic_rounding())
             state = tx.init(p)
@@ -94,7 +95,7 @@ for dtype in (jnp.bfloat16, jnp.float32):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_strict_promotion_in_a_fresh_process():
     done = python("-c", STRICT)
     assert done.returncode == 0, done.stderr
@@ -230,7 +231,7 @@ def test_the_bias_correction_keeps_its_digits(b2, t):
     assert np.quantile(off, 0.9) < 3e-6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("k", [2, 9])
 def test_second_derivatives_of_a_known_k(x64, k):
     x = jnp.array([1.0, -0.5, 2.0])
@@ -248,7 +249,7 @@ def test_second_derivatives_of_a_known_k(x64, k):
     assert_close(backwards, forwards, 1e-9)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_traced_k_has_a_first_derivative_backwards_and_more_forwards(x64):
     def loss(x, k):
         tx = ao.aida(0.1, k=k, eps_root=1e-4)

@@ -210,9 +210,10 @@ def test_leaves_alike_are_summed_together_on_gpu(factory, shape, on_cpu, on_gpu)
     assert found == [on_cpu, on_gpu]
 
 
+@pytest.mark.long
 @every(
     {
-        **FAMILY,
+        "aida": ao.aida,
         "ladabelief-bfloat16": functools.partial(ao.ladabelief, mu_dtype="bfloat16"),
         "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
         "aida-stacked": functools.partial(ao.aida, stacked_axes=frozenset({-1})),

@@ -167,7 +167,7 @@ def test_vmap_over_learning_rate_and_decay_rates(factory):
         assert_close(one, two_steps(*values[:, i].tolist()), tolerance=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @every_method
 def test_finite_gradients_through_the_update(factory):
     params = params_like()

@@ -36,7 +36,7 @@ LOOPS = {
     **{
         name: factory
         for name, factory in METHODS.items()
-        if name.endswith(("-rectify", "-nesterov", "-amsgrad", "-post", "moments"))
+        if name.endswith(("-rectify", "-amsgrad", "-post", "moments"))
     },
     "aida-k9": lambda rate: ao.aida(rate, k=9),
     "rounding": lambda rate: optax.chain(ao.adabelief(rate), ao.stochastic_rounding()),

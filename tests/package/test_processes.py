@@ -38,7 +38,7 @@ def test_tracing_starts_no_backend():
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_shard_map_over_a_mesh_of_one_device():
     # A large leaf waited for the one before, and then varied over its mesh axes.
     run_alone(

@@ -81,8 +81,8 @@ def test_equals_the_papers_in_a_few_cases(run):
     check(run)
 
 
-@pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@pytest.mark.long
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(run=runs())
 def test_equals_the_papers(run):
     check(run)

@@ -180,6 +180,7 @@ def published(method):
     return {row[0].strip(): float(row[column]) for row in rows[2:]}
 
 
+@pytest.mark.long
 @every(METHODS, kept={"adabelief"}, argument="method")
 def test_moments_are_right_over_time(method):
     of_docs = published(method)

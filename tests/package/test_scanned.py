@@ -36,8 +36,6 @@ needs_linen_scan = pytest.mark.skipif(
     not hasattr(jax.sharding.NamedSharding, "update"),
     reason="nn.scan of Flax 0.11 needs a later JAX than 0.6",
 )
-# Where a stack has its layers: first, as most have them, or second, as MaxText's has.
-every_axis = pytest.mark.parametrize("axis", [0, 1])
 every_optimizer = pytest.mark.parametrize(
     "factory", OPTIMIZERS.values(), ids=list(OPTIMIZERS)
 )
@@ -113,9 +111,12 @@ def trained_scanned(factory, axis, stacked_axes):
 
 
 @needs_linen_scan
-@every_axis
-@every_optimizer
-def test_linen_scan(factory, axis):
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [("aida", 1), ("aida-k5", 0), ("ladam", 1), ("ladabelief", 0), ("ladam-post", 1)],
+)
+def test_linen_scan(name, axis):
+    factory = OPTIMIZERS[name]
     axes = {"blocks": frozenset({axis}), "head": frozenset()}
     scanned = trained_scanned(factory, axis, axes)
     looped = trained(
@@ -128,7 +129,7 @@ def test_linen_scan(factory, axis):
 
 @needs_linen_scan
 @pytest.mark.parametrize(
-    ("axis", "other"), [(0, 0), (0, frozenset({1})), (1, 0), (1, 1)], ids=str
+    ("axis", "other"), [(0, frozenset({1})), (1, 0)], ids=str
 )
 def test_linen_scan_can_differ(axis, other):
     layers, others = ({"blocks": x, "head": 0} for x in (frozenset({axis}), other))
@@ -138,8 +139,7 @@ def test_linen_scan_can_differ(axis, other):
 
 
 @needs_linen_scan
-@every_axis
-def test_statistics_have_the_names_of_the_layers(axis):
+def test_statistics_have_the_names_of_the_layers(axis=1):
     axes = {"blocks": frozenset({axis}), "head": 0}
     params = linen_params(axis)
     apart = unstack(params, axis)
@@ -207,8 +207,9 @@ def trained_nnx(model, tx):
     return nnx.to_pure_dict(nnx.state(model, nnx.Param))
 
 
-@every_axis
-@pytest.mark.parametrize("name", ["aida", "ladabelief", "ladam-post"])
+@pytest.mark.parametrize(
+    ("name", "axis"), [("aida", 1), ("ladabelief", 0), ("ladabelief-post", 1)]
+)
 def test_nnx_scan(name, axis):
     factory, model = OPTIMIZERS[name], NNXScanned(nnx.Rngs(0), axis)
     looped = trained_nnx(NNXLooped(model), factory(0.03))
@@ -217,8 +218,7 @@ def test_nnx_scan(name, axis):
     assert_close(unstack(scanned, axis), looped, ROUNDING)
 
 
-@every_axis
-@pytest.mark.parametrize("name", ["aida", "ladabelief", "ladabelief-post"])
+@pytest.mark.parametrize(("name", "axis"), [("aida", 1), ("ladabelief-post", 0)])
 def test_a_dict_is_a_prefix_of_the_state_of_an_nnx_model(name, axis):
     axes = {"blocks": frozenset({axis}), "head": 0}
     tx = OPTIMIZERS[name](0.1, stacked_axes=axes)
@@ -253,8 +253,9 @@ PARTS = {
 }
 
 
-@every_optimizer
-def test_each_part_of_the_model_has_its_own_stack(factory):
+@pytest.mark.parametrize("name", ["aida", "aida-k5", "ladabelief", "ladam-post"])
+def test_each_part_of_the_model_has_its_own_stack(name):
+    factory = OPTIMIZERS[name]
     params = {name: normal(i, *PARTS[name][0]) for i, name in enumerate(PARTS)}
     axes = {name: stacked for name, (_, stacked, _) in PARTS.items()}
 

@@ -88,10 +88,11 @@ def moved(p, u, count=0, seed=0):
 # Right: the mean, the neighbours, and what is not finite.
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("link", [True, False])
 def test_2000_steps_of_a_millionth(link):
-    # 40,000 moves in all on average: 0.5 % of noise from independent draws.
-    start = jnp.linspace(0.9, 1.1, 100_000).astype(jnp.bfloat16)
+    # 15,000 moves in all on average: 0.8 % of noise from independent draws.
+    start = jnp.linspace(0.9, 1.1, 40_000).astype(jnp.bfloat16)
     tx = sgd() if link else optax.sgd(1.0)
 
     @jax.jit
@@ -112,13 +113,14 @@ def test_2000_steps_of_a_millionth(link):
         assert of_float32 != pytest.approx(-2000e-6, rel=0.015)
 
 
+@pytest.mark.long
 def test_updates_below_the_resolution_of_float32():
     # p = 1 has the next numbers 1 + 2⁻⁷ and, in float32, 1 + 2⁻²³.
-    for u in (2e-8, 1e-9, -1e-8):
+    for u in (2e-8, -1e-8):
         p, gap = jnp.ones(2**22, jnp.bfloat16), 2**-7 if u > 0 else 2**-8
         assert np.float32(1) + np.float32(u) == 1
-        moves = sum(np.sum(moved(p, jnp.full(p.shape, u), i) != 1) for i in range(25))
-        expected = 25 * p.size * abs(u) / gap
+        moves = sum(np.sum(moved(p, jnp.full(p.shape, u), i) != 1) for i in range(8))
+        expected = 8 * p.size * abs(u) / gap
         assert moves == pytest.approx(expected, abs=5 * expected**0.5)
 
 
