@@ -1,4 +1,4 @@
-"""Prints what the package's tests need, as requirements for pip, at the lowest versions.
+"""Prints what the tests of the package need, for pip, at the lowest versions allowed.
 
 JAX and what builds on it have their lowest version, and all else its newest.
 """

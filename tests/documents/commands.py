@@ -1,8 +1,8 @@
 """Runs all commands of README.md and benchmarks/README.md: `make test-commands`.
 
-They have a new environment with nothing but pip in it, and a new clone of the files that
-git tracks, as they are here. The commands and the Python code of a page run in their
-order, and after them the commands that stand in the middle of a sentence.
+They have a new environment with nothing but pip in it, and a new clone of the files
+that git tracks, as they are here. The commands and the Python code of a page run in
+their order, and after them the commands that stand in the middle of a sentence.
 """
 
 import os

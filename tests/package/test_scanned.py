@@ -128,9 +128,7 @@ def test_linen_scan(name, axis):
 
 
 @needs_linen_scan
-@pytest.mark.parametrize(
-    ("axis", "other"), [(0, frozenset({1})), (1, 0)], ids=str
-)
+@pytest.mark.parametrize(("axis", "other"), [(0, frozenset({1})), (1, 0)], ids=str)
 def test_linen_scan_can_differ(axis, other):
     layers, others = ({"blocks": x, "head": 0} for x in (frozenset({axis}), other))
     one, two = (trained_scanned(ao.aida, axis, x) for x in (layers, others))
