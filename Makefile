@@ -116,20 +116,13 @@ OTHERS = $(patsubst %,.venv-%/.installed,tpu gpu stacks colab)
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
 
-# What a step costs on the GPU of this machine: of the Transformer's 57 arrays, of 700
-# small ones, of the Transformer without captured graphs, and of 1 B parameters, of which
-# 78 GB hold few optimizers at a time. PyTorch's are timed where .venv-gpu has them.
-TIMES = JAX_PLATFORMS=cuda XLA_PYTHON_CLIENT_PREALLOCATE=false \
-  .venv-gpu/bin/python -m benchmarks step-time $(ARGS) --json \
+# What a step costs on the GPU of this machine: whole training steps, the update of the
+# Transformer's 57 arrays, and that of 700 small ones.
+TIMES = JAX_PLATFORMS=cuda .venv-gpu/bin/python -m benchmarks step-time $(ARGS) --json \
   benchmarks/results/step-time-gpu
-LARGE = --parameters 1000000000 --width 4096 --optimizers
 step-time-gpu: .venv-gpu/.installed
 	$(TIMES).json
 	$(TIMES)-small-arrays.json --small-arrays 700
-	XLA_FLAGS=--xla_gpu_enable_command_buffer= $(TIMES)-uncaptured.json
-	$(TIMES)-1b.json $(LARGE) adabelief,aida,aida-loop,ladabelief
-	$(TIMES)-1b-peers.json \
-	  $(LARGE) optax.adabelief,torch.optim.AdamW,adabelief_pytorch.AdaBelief
 
 environment: $(INSTALLED)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 VOCABULARY = 10_000
 
@@ -23,7 +24,7 @@ def transformer(parameters: int, width: int) -> dict[str, Any]:
     }
     missing = parameters - VOCABULARY * width
     count = max(0, math.ceil(missing / sum(map(math.prod, block.values()))))
-    return _float32({"embedding": (VOCABULARY, width), "blocks": [block] * count})
+    return float32({"embedding": (VOCABULARY, width), "blocks": [block] * count})
 
 
 def llama(layers: int, width: int, scanned: bool) -> dict[str, Any]:
@@ -45,16 +46,17 @@ def llama(layers: int, width: int, scanned: bool) -> dict[str, Any]:
     stack = {name: (layers, *shape) for name, shape in block.items()}
     ends = {"embedding": (vocabulary, width), "head": (width, vocabulary)}
     blocks = stack if scanned else [block] * layers
-    return _float32({**ends, "norm": (width,), "blocks": blocks})
+    return float32({**ends, "norm": (width,), "blocks": blocks})
 
 
 def small_arrays(count: int) -> list[Any]:
     """Returns the shapes of so many biases and small kernels."""
     shapes = itertools.cycle([(64,), (32, 32), (3, 3, 8, 16), (128,)])
-    return _float32(list(itertools.islice(shapes, count)))
+    return float32(list(itertools.islice(shapes, count)))
 
 
-def _float32(shapes: Any) -> Any:
+def float32(shapes: Any) -> Any:
+    """Returns shapes of float32 in place of the tuples in a tree."""
     return jax.tree.map(
         lambda shape: jax.ShapeDtypeStruct(shape, jnp.float32),
         shapes,
@@ -67,10 +69,12 @@ def in_dtype(shapes: Any, dtype: Any) -> Any:
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), shapes)
 
 
-def random_tree(seed: int, shapes: Any) -> Any:
+def random_tree(seed: int, shapes: Any, scale: float = 1.0) -> Any:
     """Returns normal numbers; zeros might be faster to compute with."""
-    leaves, structure = jax.tree.flatten(shapes)
-    keys = jax.random.split(jax.random.key(seed), len(leaves))
-    draw = jax.random.normal
-    arrays = [draw(k, x.shape, x.dtype) for k, x in zip(keys, leaves, strict=True)]
-    return structure.unflatten(arrays)
+    rng = np.random.default_rng(seed)
+
+    def draw(x: Any) -> jax.Array:
+        numbers = scale * rng.standard_normal(x.shape, np.float32)
+        return jnp.asarray(numbers, x.dtype)
+
+    return jax.tree.map(draw, shapes)

@@ -5,10 +5,9 @@ counts how many kernels a step has for each array of the parameters.
 """
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -25,7 +24,7 @@ from adabelief_optax import aida, ladabelief
 from benchmarks.speed import hlo
 from benchmarks.speed.cases import CASES, LOW, RATE, REFERENCE, least_bytes
 from benchmarks.speed.parameters import llama, small_arrays, transformer
-from benchmarks.speed.steps import jitted_step
+from benchmarks.speed.steps import Trial, compile_in_turn
 
 Row = dict[str, Any]
 # Names of trees and what is counted on them, of each optimizer.
@@ -42,68 +41,24 @@ COMPILED = (
 )
 
 
-class Trial(NamedTuple):
-    """A step to compile.
-
-    Attributes:
-        tx: the optimizer.
-        params: a tree of shapes; the gradients have the same.
-        sharding: returns the sharding of a given shape.
-    """
-
-    tx: optax.GradientTransformation
-    params: Any
-    sharding: Callable[[Any], Any]
-
-    def arguments(self) -> tuple[Any, Any, Any]:
-        """Returns the shapes of parameters, state and gradients with shardings."""
-        trees = self.params, jax.eval_shape(self.tx.init, self.params), self.params
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(x)),
-            trees,
-        )
-
-
-class Compiled(NamedTuple):
-    """The text of a program, its memory and what it took to make it."""
-
-    text: str
-    temporary: int
-    peak: int | None  # None where JAX does not tell it
-    seconds: float
-
-
-def compiled(step: Any, arguments: tuple[Any, ...]) -> Compiled:
-    """Compiles a jitted function from empty caches."""
-    jax.clear_caches()
-    began = time.process_time()
-    program = step.lower(*arguments).compile()
-    seconds = time.process_time() - began
-    memory = program.memory_analysis()
-    return Compiled(
-        program.as_text(),
-        memory.temp_size_in_bytes,
-        getattr(memory, "peak_memory_in_bytes", None),
-        seconds,
-    )
-
-
-def counted(program: Compiled, params: Any, devices: Any) -> Row:
-    """Returns what is counted in a program that runs on all the devices."""
+def counted(program: Any, params: Any, devices: Any) -> Row:
+    """Returns what is counted in a compiled program that runs on all the devices."""
+    text, memory = program.as_text(), program.memory_analysis()
+    peak = getattr(memory, "peak_memory_in_bytes", None)  # not in every JAX
     leaves = jax.tree.leaves(params)
     held = sum(math.prod(x.shape) for x in leaves) / len(devices)
-    bodies = hlo.parse(program.text).values()
+    bodies = hlo.parse(text).values()
     found: Row = {
         "instructions_an_array": round(sum(map(len, bodies)) / len(leaves), 1),
-        "temporary_bytes_a_parameter": round(program.temporary / held, 2),
+        "temporary_bytes_a_parameter": round(memory.temp_size_in_bytes / held, 2),
     }
-    if program.peak is not None:
-        found["peak_bytes_a_parameter"] = round(program.peak / held, 2)
+    if peak is not None:
+        found["peak_bytes_a_parameter"] = round(peak / held, 2)
     if len(devices) > 1:
-        found["all_reduces"] = hlo.all_reduces(program.text)
+        found["all_reduces"] = hlo.all_reduces(text)
     on_chip = hlo.ON_TPU_CHIP if devices[0].platform == "tpu" else frozenset()
     try:
-        moved, large, small = hlo.traffic(program.text, LARGE, on_chip)
+        moved, large, small = hlo.traffic(text, LARGE, on_chip)
     except hlo.UnreadableError as error:
         return found | {"not_counted": str(error)}
     return found | {
@@ -115,24 +70,12 @@ def counted(program: Compiled, params: Any, devices: Any) -> Row:
 
 def count(trials: dict[str, Trial], devices: Any, rounds: int) -> dict[str, Row]:
     """Compiles every step once a round, in turn; returns what is counted of each."""
-    found: dict[str, Row] = {}
-    seconds: list[dict[str, float]] = []
-    for _ in range(rounds):
-        seconds.append({})
-        for name, trial in trials.items():
-            try:
-                program = compiled(jitted_step(trial.tx), trial.arguments())
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                continue  # it does not fit into the device's memory
-            seconds[-1][name] = program.seconds
-            if name not in found:
-                found[name] = counted(program, trial.params, devices)
+    seconds, made = compile_in_turn(trials, rounds)
+    found = {k: counted(x, trials[k].params, devices) for k, x in made.items()}
     for name, x in found.items():
-        x["compile_seconds"] = round(float(np.median([s[name] for s in seconds])), 2)
+        x["compile_seconds"] = round(float(np.median(seconds[name])), 2)
         if REFERENCE in found:
-            ratios = [s[name] / s[REFERENCE] for s in seconds]
+            ratios = seconds[name] / seconds[REFERENCE]
             x["compile_ratio"] = round(float(np.median(ratios)), 2)
     return found
 

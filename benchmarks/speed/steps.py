@@ -1,8 +1,8 @@
-"""How is a step of an optimizer made, compiled and started?"""
+"""How is a step of an optimizer made, placed, compiled and started?"""
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,50 +14,92 @@ from benchmarks.timing import Runner, Samples
 Step = Callable[[Any, Any, Any], tuple[Any, Any]]
 
 
-def jitted_step(tx: optax.GradientTransformation) -> Any:
-    """Returns a new function, which JAX has not compiled yet."""
+def given(params: Any, grads: Any) -> Any:
+    """Returns the gradients of a step that is given them, and makes none."""
+    del params
+    return grads
 
-    def step(params: Any, state: Any, grads: Any) -> tuple[Any, Any]:
-        updates, state = tx.update(grads, state, params)
+
+def jitted_step(
+    tx: optax.GradientTransformation, gradients: Callable[[Any, Any], Any] = given
+) -> Any:
+    """Returns a new function, which JAX has not compiled yet.
+
+    Args:
+        tx: the optimizer.
+        gradients: of the parameters and what the step takes besides, a batch.
+    """
+
+    def step(params: Any, state: Any, batch: Any) -> tuple[Any, Any]:
+        updates, state = tx.update(gradients(params, batch), state, params)
         return optax.apply_updates(params, updates), state
 
     return jax.jit(step, donate_argnums=(0, 1))
 
 
-def compile_steps(
-    txs: dict[str, optax.GradientTransformation],
-    shapes: dict[str, Any],
-    rounds: int,
-) -> tuple[Samples, dict[str, Step]]:
-    """Compiles every step once a round, each time from empty caches.
+class Trial(NamedTuple):
+    """A step to compile.
 
-    Args:
-        txs: the optimizers, by name.
-        shapes: of the parameters of each.
-        rounds: how often each is compiled.
+    Attributes:
+        tx: the optimizer.
+        params: a tree of shapes; the gradients have the same.
+        sharding: returns the sharding of a given shape, None where JAX runs.
+    """
+
+    tx: optax.GradientTransformation
+    params: Any
+    sharding: Callable[[Any], Any] = lambda _: None
+
+    def arguments(self) -> tuple[Any, Any, Any]:
+        """Returns the shapes of parameters, state and gradients with shardings."""
+        trees = self.params, jax.eval_shape(self.tx.init, self.params), self.params
+        return jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(x)),
+            trees,
+        )
+
+
+def compiled(step: Any, arguments: tuple[Any, ...]) -> Any:
+    """Compiles a jitted function from empty caches."""
+    jax.clear_caches()
+    return step.lower(*arguments).compile()
+
+
+def compile_in_turn(
+    trials: dict[str, Trial], rounds: int
+) -> tuple[Samples, dict[str, Any]]:
+    """Compiles every step once a round, and leaves out what the memory cannot hold.
 
     Returns:
-        The seconds of tracing, lowering and compiling, and the last round's steps.
+        The CPU seconds of tracing, lowering and compiling, and the programs.
     """
-    history, steps = [], {}
+    history, programs = [], {}
     for _ in range(rounds):
         seconds = {}
-        for name, tx in txs.items():
-            params = shapes[name]
-            arguments = params, jax.eval_shape(tx.init, params), params
-            jax.clear_caches()
-            began = time.perf_counter()
-            steps[name] = jitted_step(tx).lower(*arguments).compile()
-            seconds[name] = time.perf_counter() - began
+        for name, trial in trials.items():
+            step, arguments = jitted_step(trial.tx), trial.arguments()
+            began = time.process_time()
+            try:
+                programs[name] = compiled(step, arguments)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+            seconds[name] = time.process_time() - began
         history.append(seconds)
-    samples = {name: np.array([seconds[name] for seconds in history]) for name in txs}
-    return samples, steps
+    return {name: np.array([s[name] for s in history]) for name in programs}, programs
 
 
 def start(
-    tx: optax.GradientTransformation, step: Step, params: Any, grads: Any
+    tx: optax.GradientTransformation, step: Step, params: Any, batch: Any
 ) -> Runner:
-    """Returns an optimizer with its own copy of the parameters."""
+    """Returns an optimizer with its own copy of the parameters.
+
+    Args:
+        tx: the optimizer.
+        step: one of its steps.
+        params: the first parameters.
+        batch: what each step is given besides, gradients or what they are made of.
+    """
     carry = jax.tree.map(jnp.copy, params), jax.jit(tx.init)(params)
     arrays = jax.tree.leaves(carry[1])
     state_bytes = sum(
@@ -66,6 +108,6 @@ def start(
 
     def advance() -> None:
         nonlocal carry
-        carry = step(*carry, grads)
+        carry = step(*carry, batch)
 
     return Runner(advance, lambda: jax.block_until_ready(carry), state_bytes)

@@ -21,8 +21,8 @@ from benchmarks.speed import programs
 from benchmarks.speed.cases import CASES
 from benchmarks.speed.compilers import PACKAGES, topology
 from benchmarks.speed.output import add_shared_arguments, print_table, write
-from benchmarks.speed.programs import COLUMNS, Trial
-from benchmarks.speed.steps import jitted_step
+from benchmarks.speed.programs import COLUMNS
+from benchmarks.speed.steps import Trial, compiled, jitted_step
 
 LAYERS = 8
 # What is printed of a program, under which head.
@@ -101,9 +101,7 @@ def of_orders(name: str, devices: Any, width: int) -> dict[str, programs.Row]:
     trees = dict(zip("psg", trial.arguments(), strict=True))
     return {
         order: programs.counted(
-            programs.compiled(step, tuple(trees[x] for x in takes)),
-            trial.params,
-            devices,
+            compiled(step, tuple(trees[x] for x in takes)), trial.params, devices
         )
         for order, (step, takes) in orders(trial.tx).items()
     }

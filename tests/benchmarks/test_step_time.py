@@ -1,14 +1,32 @@
-"""Do the pages say what the measured step times say?"""
+"""Do the timed models learn, and do the pages say what was measured?"""
 
 import json
 import re
 
+import jax
 import pytest
 
+from adabelief_optax import adabelief
+from benchmarks.speed.models import SCALE, models
+from benchmarks.speed.parameters import random_tree
+from benchmarks.speed.steps import jitted_step
 from tests.helpers import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = (ROOT / "docs" / "measurements.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["Transformer", "convolutional net"])
+def test_models_learn(name):
+    model = models(large=False, smoke=True)[name]
+    params, batch = random_tree(0, model.shapes, SCALE), model.batch(4)
+    tx = adabelief(1e-2)
+    step, state = jitted_step(tx, jax.grad(model.loss)), tx.init(params)
+    with jax.numpy_rank_promotion("allow"):  # as users have it
+        before = model.loss(params, batch)
+        for _ in range(30):
+            params, state = step(params, state, batch)
+        assert model.loss(params, batch) < 0.7 * before
 
 
 def row(label):

@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceShardin
 from adabelief_optax import adabelief, aida, ladabelief
 from benchmarks.speed import programs, traffic
 from benchmarks.speed.compilers import topology
+from benchmarks.speed.steps import Trial, compiled
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.skipif(
@@ -175,15 +176,15 @@ MOVED = {
 def test_the_documented_step(tx, moved, peak, sums, mesh):
     device = mesh.devices.flat[0]
     array = jax.ShapeDtypeStruct((16384, 8192), jnp.float32)
-    trial = programs.Trial(tx, array, lambda _: SingleDeviceSharding(device))
-    program = programs.compiled(documented(tx), trial.arguments())
+    trial = Trial(tx, array, lambda _: SingleDeviceSharding(device))
+    program = compiled(documented(tx), trial.arguments())
     found = programs.counted(program, array, [device])
     assert found["bytes_a_parameter"] == pytest.approx(moved, abs=0.1)
     assert found["temporary_bytes_a_parameter"] < 0.1
 
     devices = list(mesh.devices.flat)
     trial = traffic.layers(tx, devices)
-    program = programs.compiled(documented(tx), trial.arguments())
+    program = compiled(documented(tx), trial.arguments())
     found = programs.counted(program, trial.params, devices)
     assert found["peak_bytes_a_parameter"] < peak
     assert found["all_reduces"] == sums
