@@ -22,6 +22,7 @@ from adabelief_optax._checks import check
 from adabelief_optax._moments import real
 from adabelief_optax._rounding import digits, digits_of_16, mix, random_bits
 from adabelief_optax._signature import readable
+from adabelief_optax._xla import rounded_for_certain
 
 
 class StochasticRoundingState(NamedTuple):
@@ -146,12 +147,9 @@ def _rounded_update(t: jax.Array, seed: jax.Array, u: Any, p: Any) -> Any:
 def _update_of_16(
     t: jax.Array, seed: jax.Array, u: jax.Array, p: jax.Array
 ) -> jax.Array:
-    info, u = jnp.finfo(u.dtype), real(u)
-    u = u.astype(jnp.float32)
-    if info.bits < 32:
-        # XLA may leave out that u was rounded to 16 bits, in one program and not in
-        # another. This it may not leave out.
-        u = jax.lax.reduce_precision(u, info.nexp, info.nmant)
+    dtype, u = u.dtype, real(u).astype(jnp.float32)
+    if jnp.finfo(dtype).bits < 32:
+        u = rounded_for_certain(u, dtype)  # in every program
     # Neither neighbouring seeds nor neighbouring counts give neighbouring keys.
     key = mix(mix(t.astype(jnp.uint32)) + mix(seed))
     bits = random_bits(key, digits_of_16(p) << 16 | digits(u) >> 16)
@@ -201,7 +199,7 @@ def _happens(
 
     The chance is how far it is on the way there, so that the expectation is x + rest.
     """
-    # Lest the differences of small numbers be subnormal, which XLA on CPU takes for 0.
+    # Lest the differences of small numbers be subnormal, which some devices take for 0.
     scale = jnp.where(jnp.abs(x) < 1, 2.0**64, 1.0)
     x, rest, near, other = (number * scale for number in (x, rest, near, other))
     chance = ((x - near) + rest) / (other - near)
@@ -225,12 +223,8 @@ def _neighbours(x: jax.Array, rest: Any, dtype: Any) -> tuple[jax.Array, jax.Arr
 
 
 def _nearest(x: jax.Array, dtype: Any) -> jax.Array:
-    """Returns the nearest number of a dtype of 16 bits, in float32.
-
-    XLA may leave out a cast that another one undoes, but not this.
-    """
-    info = jnp.finfo(dtype)
-    y: jax.Array = jax.lax.reduce_precision(x, info.nexp, info.nmant)
+    """Returns the nearest number of a dtype of 16 bits, in float32."""
+    info, y = jnp.finfo(dtype), rounded_for_certain(x, dtype)
     if info.nexp < jnp.finfo(jnp.float32).nexp:
         # Below its smallest normal number float16 has steps of equal length.
         step = float(info.smallest_subnormal)

@@ -32,7 +32,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from adabelief_optax._moments import is_wide, real, store, widen
+from adabelief_optax._moments import is_wide, real, store
+from adabelief_optax._xla import average_again
 
 # The factors of the hash lowbias32 of C. Wellons.
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
@@ -65,11 +66,8 @@ def round_moments(
         return m, s
     if s.ndim < m.ndim:
         return _rounded_average(t, m, mu), s
-    # XLA on CPU would keep the m from which s was made, as it was before it is rounded,
-    # in an array of its own. It makes m again where another formula says so. The new s
-    # in the hash has it come first, so that each can be written over its old number.
-    wide = widen(mu)
-    return _rounded_average(t, wide + (1 - b1) * (g - wide), mu, s), s
+    # The new s in the hash has it come first: each is written over its old number.
+    return _rounded_average(t, average_again(b1, g, mu), mu, s), s
 
 
 @jax.jit  # to be traced once a shape, not for every leaf

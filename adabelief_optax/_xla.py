@@ -24,6 +24,13 @@ would repeat it inside the parameter update. That would need the old s after it 
 overwritten: a copy, and twice the work. So we add it to another array first (the
 parentheses in `_moments.py`).
 
+CPU, averages of 16 bits. XLA would keep the m from which s was made, as it was before
+it is rounded, in an array of its own. `average_again` says m by another formula, so
+that XLA makes it again instead.
+
+Numbers of 16 bits. XLA may leave out a cast to 16 bits that a cast back undoes, in one
+program and not in another. `rounded_for_certain` it may not leave out.
+
 Small leaves. For each of many small leaves XLA has dozens of instructions to compile.
 We take three sums of a small leaf as one, and the projections of sixteen as one array.
 """
@@ -38,7 +45,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 from adabelief_optax._checks import is_traced
 from adabelief_optax._layers import Layers, local_sum, split_over, spread, varying
-from adabelief_optax._moments import is_wide
+from adabelief_optax._moments import is_wide, widen
 from adabelief_optax._projection import mutual_scales
 
 _SPEC: Callable[..., PartitionSpec] = PartitionSpec
@@ -331,3 +338,20 @@ def _again(
         return asked.m
     late, _ = jax.lax.optimization_barrier((leaf.m, sums))
     return predict(leaf._replace(m=late))
+
+
+def average_again(b1: Any, g: jax.Array, old: jax.Array) -> jax.Array:
+    """Returns the new average once more, by another formula than `ema`."""
+    old = widen(old)
+    new: jax.Array = old + (1 - b1) * (g - old)
+    return new
+
+
+def rounded_for_certain(x: jax.Array, dtype: Any) -> jax.Array:
+    """Returns x in float32, rounded to the nearest number that a dtype of 16 bits has.
+
+    Of float16's subnormal numbers the caller must take care.
+    """
+    info = jnp.finfo(dtype)
+    rounded: jax.Array = jax.lax.reduce_precision(x, info.nexp, info.nmant)
+    return rounded

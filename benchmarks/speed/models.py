@@ -33,10 +33,10 @@ class Model(NamedTuple):
 def models(large: bool, smoke: bool) -> dict[str, Model]:
     """Returns both models, larger for an accelerator, as small as can be for a test."""
     parameters, width, length = 5_500_000, 256, 32
-    texts, images = (1, 4, 16), (4, 16, 64)
+    texts, images = (1, 2, 8), (4, 16, 64)
     if large:
         parameters, width, length = 30_000_000, 512, 512
-        images = 64, 256, 1024
+        texts, images = (1, 4, 16), (64, 256, 1024)
     if smoke:
         parameters, width, length = VOCABULARY * 16 + 1, 16, 8  # one block
         texts = images = (1,)

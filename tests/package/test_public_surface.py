@@ -36,27 +36,55 @@ def test_positional_order_is_that_of_optax(name):
     )
 
 
-def test_defaults():
-    def defaults(f, *names):
-        return [inspect.signature(f).parameters[n].default for n in names]
+SWITCHES = dict(
+    momentum=True,
+    nesterov=False,
+    amsgrad=False,
+    rectify=False,
+    degenerate_to_sgd=True,
+    mu_dtype=None,
+    nu_dtype=None,
+)
+# adabelief-pytorch 0.2.1 and Optax, but for rectify, where they differ. One default for
+# the family, though the authors of Aida have eps = 0 and eps_root = 1e-8.
+BELIEF = dict(b1=0.9, b2=0.999, eps=1e-16, eps_root=1e-16, **SWITCHES)
+DECAY = dict(weight_decay=None, weight_decay_mask=None, decay="decoupled")
+LAYERS = dict(stacked_axes=None, axis_name=None)
+DEFAULTS = {
+    "adabelief": BELIEF | DECAY,
+    "aida": BELIEF | DECAY | LAYERS | dict(k=2, xi=1e-20),
+    "ladam": BELIEF | DECAY | LAYERS | dict(processing="pre"),
+    "ladabelief": BELIEF | DECAY | LAYERS | dict(processing="pre"),
+    "scale_by_belief": BELIEF,
+    "scale_by_layerwise_belief": BELIEF | LAYERS | dict(processing="pre"),
+    "layerwise_projection": LAYERS | dict(k=2, xi=1e-20),
+    "ignore_prediction": {},
+}
 
-    names = ("b1", "b2", "eps", "eps_root", "rectify", "decay", "degenerate_to_sgd")
-    # adabelief-pytorch 0.2.1 and Optax, but for rectify, where they differ.
-    assert defaults(ao.adabelief, *names) == [
-        0.9,
-        0.999,
-        1e-16,
-        1e-16,
-        False,
-        "decoupled",
-        True,
-    ]
-    # One default for the family, though the authors of Aida have eps = 0 and eps_root =
-    # 1e-8, and a coupled decay.
-    for f in (ao.aida, ao.ladam, ao.ladabelief):
-        assert defaults(f, *names) == defaults(ao.adabelief, *names)
-        assert defaults(f, "stacked_axes") == [None]
-    assert defaults(ao.aida, "k", "xi") == [2, 1e-20]
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults(name):
+    arguments = inspect.signature(getattr(ao, name)).parameters.values()
+    found = {x.name: x.default for x in arguments if x.name != "learning_rate"}
+    assert found == DEFAULTS[name]
+
+
+def arguments_text(function):
+    """Returns what the docstring says of each argument, without the line breaks."""
+    text = inspect.getdoc(function).split("Args:\n")[1].split("\n\n")[0]
+    _, *parts = re.split(r"^    (\w+): ", text, flags=re.MULTILINE)
+    return {
+        x: " ".join(y.split()) for x, y in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+def test_optimizers_say_the_same_of_the_arguments_that_they_share():
+    optimizers = (ao.adabelief, ao.aida, ao.ladam, ao.ladabelief)
+    said = [arguments_text(f) for f in optimizers]
+    for f, texts in zip(optimizers, said, strict=True):
+        assert list(texts) == list(inspect.signature(f).parameters)
+    for name in set().union(*said):
+        assert len({texts[name] for texts in said if name in texts}) == 1, name
 
 
 # The authors' tables, row by row. AdaBelief's have one eps, in and outside of the root.
