@@ -62,6 +62,27 @@ def test_an_eager_loop_compiles_nothing(factory, compiled):
     assert len(compiled) == before
 
 
+# Programs of the first step of two leaves. An operation outside jit is one of its own.
+FEW = {
+    "bfloat16 state": (
+        ao.adabelief(1e-2, mu_dtype="bfloat16", nu_dtype="bfloat16"),
+        45,
+    ),
+    "stochastic_rounding": (ao.stochastic_rounding(), 20),
+}
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("tx", "most"), FEW.values(), ids=FEW)
+def test_rounding_does_not_run_operation_by_operation(tx, most, compiled):
+    params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS)
+    state = tx.init(params)
+    jax.clear_caches()
+    before = len(compiled)
+    tx.update(params, state, params)
+    assert 0 < len(compiled) - before < most
+
+
 def test_the_listener_hears(compiled):
     before = len(compiled)
     jnp.ones(3)[:2] ** jnp.asarray(2.5)

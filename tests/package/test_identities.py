@@ -202,6 +202,23 @@ def test_amsgrad_is_plain_while_s_grows():
     assert_close(a, b, 1e-6)
 
 
+@pytest.mark.parametrize("rectify", [False, True])
+def test_amsgrad_divides_by_the_largest_s(rectify):
+    # Large gradients first, then small ones, until s has fallen far below its maximum.
+    sizes = jnp.where(jnp.arange(60) < 20, 1.0, 1e-3)
+    gradients = jax.tree.map(
+        lambda g: g * sizes.reshape((60,) + (1,) * (g.ndim - 1)), grads(60)
+    )
+    options = {"b2": 0.9, "rectify": rectify}
+    a, state = run(ao.adabelief(0.1, amsgrad=True, **options), gradients)
+    b, _ = run(ao.adabelief(0.1, **options), gradients)
+    s, d = (optax.tree.get(state, name) for name in ("nu", "nu_max"))
+    shorter = jax.tree.map(lambda s, d: jnp.sqrt(s / d), s, d)
+    assert max(x.max() for x in jax.tree.leaves(shorter)) < 0.3
+    expected = jax.tree.map(lambda u, x: u[-1] * x, b, shorter)
+    assert_close(jax.tree.map(lambda u: u[-1], a), expected)
+
+
 def test_rectified_becomes_plain():
     # rₜ reaches 1 as t grows; b2 = 0.9 gets there soon.
     gradients = grads(200)
