@@ -7,6 +7,7 @@ import jax
 import pytest
 
 from adabelief_optax import adabelief
+from benchmarks.speed.cases import TIMED, WHOLE
 from benchmarks.speed.models import SCALE, models
 from benchmarks.speed.parameters import random_tree
 from benchmarks.speed.steps import jitted_step
@@ -29,12 +30,16 @@ def test_models_learn(name):
         assert model.loss(params, batch) < 0.7 * before
 
 
-def row(label):
-    """Returns the numbers of that row of a table, each with those in brackets."""
-    (line,) = re.findall(rf"^\| {re.escape(label)} \|(.*)\|$", PAGE, re.MULTILINE)
-    return [
-        [float(x) for x in re.findall(r"\d+\.\d+", cell)] for cell in line.split("|")
-    ]
+def table(title):
+    """Returns the numbers of a table, by row, each with those in parentheses."""
+    (text,) = re.findall(rf"^\| {title} \|.*\n\|-.*\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    rows = [line.strip("|").split("|") for line in text.splitlines()]
+    return {
+        label.strip(): [
+            [float(x) for x in re.findall(r"\d+(?:\.\d+)?", cell)] for cell in cells
+        ]
+        for label, *cells in rows
+    }
 
 
 def close(printed, numbers, digits):
@@ -43,22 +48,45 @@ def close(printed, numbers, digits):
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("title", "record", "model", "digits"),
     [
-        "optax.adabelief",
-        "adabelief",
-        "aida",
-        "ladabelief",
-        "adabelief-bf16-moments",
+        ("the Transformer on an H100", "gpu", "Transformer", 3),
+        ("the Transformer on two CPU cores", "cpu-jax-0.12", "Transformer", 2),
+        (
+            "the convolutional net on two CPU cores",
+            "cpu-jax-0.12",
+            "convolutional net",
+            2,
+        ),
     ],
 )
-def test_whole_steps_on_a_gpu(name):
-    found = json.loads((RESULTS / "step-time-gpu.json").read_text())
-    batches = found["whole_steps"]["Transformer"]["batches"].values()
-    label = f"`{name}`".replace("-bf16-moments`", "`, bfloat16 state")
-    cells = row(f"{label} ÷ `optax.adam`")
-    for cell, batch in zip(cells, batches, strict=True):
-        close(cell, batch[name]["ratio"], 3)
+def test_whole_steps(title, record, model, digits):
+    found = json.loads((RESULTS / f"step-time-{record}.json").read_text())
+    batches = found["whole_steps"][model]["batches"].values()
+    adam, *rows = table(title).items()
+    assert adam[0] == "`optax.adam`, ms" and len(adam[1]) == len(batches)
+    for (milliseconds,), batch in zip(adam[1], batches, strict=True):
+        seconds = batch["optax.adam"]["seconds"]["median"]
+        assert milliseconds == pytest.approx(1e3 * seconds, rel=5e-3)
+    names = [name for name in next(iter(batches)) if name != "optax.adam"]
+    for name, (label, cells) in zip(names, rows, strict=True):
+        words = f"`{name}`".replace("-bf16-moments`", "`, bfloat16 state")
+        assert label == f"{words} ÷ `optax.adam`"
+        for cell, batch in zip(cells, batches, strict=True):
+            close(cell, batch[name]["ratio"], digits)
+
+
+@pytest.mark.parametrize("version", ["0.10", "0.12"])
+def test_records_have_what_the_command_times_now(version):
+    path = RESULTS / f"step-time-cpu-jax-{version}.json"
+    found = json.loads(path.read_text())
+    assert found["versions"]["jax"].startswith(version)
+    assert list(found["optimizers"]) == list(TIMED)
+    sizes = {name: model.sizes for name, model in models(False, False).items()}
+    for name, model in found["whole_steps"].items():
+        assert tuple(map(int, model["batches"])) == sizes.pop(name)
+        assert all(list(batch) == list(WHOLE) for batch in model["batches"].values())
+    assert not sizes
 
 
 @pytest.mark.parametrize(
@@ -72,5 +100,5 @@ def test_whole_steps_on_a_gpu(name):
 )
 def test_variants_on_a_gpu(label, name):
     found = json.loads((RESULTS / "step-time-gpu-variants.json").read_text())
-    (cell,) = row(label)
+    (cell,) = table("update of Aida")[label]
     close(cell, found["optimizers"][name]["step"]["ratio"], 2)

@@ -43,6 +43,12 @@ def times(name, optimizer, kind="step", digits=2):
     return f"{found:.{digits}f}" if found < 10 else f"{found:.1f}"
 
 
+def spread(name, optimizer, digits=2):
+    """Returns the quartiles of the same."""
+    found = record(name)["optimizers"][optimizer]["step"]["ratio"]
+    return [f"{found[key]:.{digits}f}" for key in ("lower", "upper")]
+
+
 def milliseconds(name, optimizer):
     found = record(name)["optimizers"][optimizer]["step"]["seconds"]["median"]
     return f"{1e3 * found:.1f}" if found < 0.1 else f"{1e3 * found:.0f}"
@@ -78,33 +84,71 @@ CLAIMS = [
     (MEASUREMENTS, "# runs of # steps", [len(OURS), CASES[0]["steps"]]),
 ]
 
+# The time of a whole training step.
+CPU, SMALL = "step-time-cpu-jax", "small-arrays-cpu"
+
+
+def span(versions, optimizer):
+    """Returns the least and the most of Adam's times that whole steps take."""
+    steps = [record(f"{CPU}-{version}")["whole_steps"] for version in versions]
+    batches = [x for step in steps for x in step["Transformer"]["batches"].values()]
+    ratios = [x[optimizer]["ratio"]["median"] for x in batches]
+    return [f"{min(ratios):.2f}", f"{max(ratios):.2f}"]
+
+
+CLAIMS += [
+    (
+        README,
+        "training a small Transformer takes # to # of Adam's time",
+        span(["0.10", "0.12"], "adabelief"),
+    ),
+    (
+        MEASUREMENTS,
+        "# to # times as long with `adabelief` as with Adam, and # to # times with "
+        "`aida`",
+        span(["0.10"], "adabelief") + span(["0.10"], "aida"),
+    ),
+]
+
 # The time of an update and of its compilation, and the size of the state.
-EPYC, XEON, SMALL = "step-time-cpu", "step-time-cpu-xeon", "small-arrays-cpu"
-for title, name, optimizer in (
-    ("`optax.adabelief`", "optax.adabelief", None),
-    ("`adabelief`", "adabelief", ao.adabelief),
-    ("`aida`", "aida", ao.aida),
-    ("`aida`, k=8", "aida-k8", ao.aida),
-    ("Aida as published, written in JAX", "aida-loop", None),
-    ("`ladabelief`", "ladabelief", ao.ladabelief),
-    ("`ladam`", "ladam", ao.ladam),
+LOW = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+for title, name, optimizer, options in (
+    ("`optax.adabelief`", "optax.adabelief", None, {}),
+    ("`adabelief`", "adabelief", ao.adabelief, {}),
+    ("`aida`", "aida", ao.aida, {}),
+    ("`aida`, k=8", "aida-k8", ao.aida, {}),
+    ("Aida as published, written in JAX", "aida-loop", None, {}),
+    ("`ladabelief`", "ladabelief", ao.ladabelief, {}),
+    ("`ladam`", "ladam", ao.ladam, {}),
+    ("`adabelief`, bfloat16 state", "adabelief-bf16-moments", ao.adabelief, LOW),
+    ("`aida`, bfloat16 state", "aida-bf16-moments", ao.aida, LOW),
+    ("`ladabelief`, bfloat16 state", "ladabelief-bf16-moments", ao.ladabelief, LOW),
+    ("`adabelief`, all in bfloat16", "adabelief-bf16-all", ao.adabelief, LOW),
+    ("`aida`, all in bfloat16", "aida-bf16-all", ao.aida, LOW),
+    ("`ladabelief`, all in bfloat16", "ladabelief-bf16-all", ao.ladabelief, LOW),
 ):
-    row = [what(f"{EPYC}-jax-0.12", name) for what in (milliseconds, times)]
-    row += [times(f"{EPYC}-jax-0.12", name, "compile")]
-    row += [state_bytes(optimizer) if optimizer else 8]
+    row = [what(f"{CPU}-0.12", name) for what in (milliseconds, times)]
+    row += [*spread(f"{CPU}-0.12", name), times(f"{CPU}-0.10", name)]
+    row += [times(f"{CPU}-0.12", name, "compile")]
+    row += [state_bytes(optimizer, **options) if optimizer else 8]
     CLAIMS.append(
-        (MEASUREMENTS, f"÷ `optax.adam` | compile … | {title} | # | # | # | # |", row)
+        (
+            MEASUREMENTS,
+            f"÷ `optax.adam` | with … | {title} | # | # (#-#) | # | # | # |",
+            row,
+        )
     )
 for title, name in {
-    "`optax.adabelief`": "optax.adabelief",
-    "`adabelief`": "adabelief",
-    "`aida`": "aida",
-    "Aida as published": "aida-loop",
-    "`ladabelief`": "ladabelief",
+    "AdaBelief": "adabelief",
+    "Aida": "aida",
+    "LAdaBelief": "ladabelief",
 }.items():
-    records = f"{EPYC}-jax-0.10", f"{XEON}-jax-0.12", f"{XEON}-jax-0.10"
-    row = [times(found, name) for found in records]
-    CLAIMS.append((MEASUREMENTS, f"| Xeon, JAX 0.10 | … | {title} | # | # | # |", row))
+    row = []
+    for of in (f"{name}-bf16-all", f"{name}-bf16-moments"):
+        row += [times(f"{CPU}-0.12", of, digits=1), *spread(f"{CPU}-0.12", of, 1)]
+    row += span(["0.12"], f"{name}-bf16-moments")
+    piece = f"| {title} | # (# to #) | # (# to #) | # to # |"
+    CLAIMS.append(("docs/bfloat16.md", piece, row))
 for name in ("adabelief", "aida", "ladabelief"):
     row = [
         times(f"{SMALL}-jax-{version}", name, kind)

@@ -213,6 +213,17 @@ def test_injected_hyperparameters_are_the_defaults():
     )
 
 
+def test_of_nested_injected_values_the_inner_count():
+    def tuned(learning_rate, b2, eps):
+        del b2, eps  # of the optimizer inside, others are injected
+        return optax.inject_hyperparams(ao.adabelief)(learning_rate, b2=0.9, eps=1e-4)
+
+    tx = optax.inject_hyperparams(tuned)(1e-2, b2=0.5, eps=1e-2)
+    _, state = train(tx, params_like())
+    expected = by_formula(belief_state(state), b2=0.9, eps=1e-4)
+    assert_close(ao.stepsizes(state), expected)
+
+
 def test_the_defaults_are_those_of_the_optimizers():
     for factory in (*FAMILY.values(), optax.adabelief):
         _, state = train(factory(1e-2), params_like())
