@@ -96,11 +96,12 @@ def span(versions, optimizer):
     return [f"{min(ratios):.2f}", f"{max(ratios):.2f}"]
 
 
+WITH_BOTH = span(["0.10", "0.12"], "adabelief")
 CLAIMS += [
     (
         README,
-        "training a small Transformer takes # to # of Adam's time",
-        span(["0.10", "0.12"], "adabelief"),
+        "a small Transformer on a CPU takes as long as with Adam, within # %",
+        [f"{max(abs(100 * float(x) - 100) for x in WITH_BOTH):.0f}"],
     ),
     (
         MEASUREMENTS,
