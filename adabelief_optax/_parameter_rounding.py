@@ -69,8 +69,8 @@ def stochastic_rounding(
     the count of steps and of the seed. They need no key: the same state gives the same
     step, however the array is sharded, and a checkpoint resumes bit for bit. The
     position, with which equal entries round apart, is that in the array that `update`
-    sees: inside `jax.shard_map` that of the device, and in a stack of layers that in
-    the stack. An update moves an entry with a probability that is a multiple of 2⁻³²,
+    sees: inside `jax.shard_map` the device's part, and in a scanned model the array of
+    all layers. An update moves an entry with a probability that is a multiple of 2⁻³²,
     so that those below 2⁻³³ of the gap, 1e-12 at p = 1, are lost.
 
     Parameters of 32 bits or more, integers, None leaves and masked nodes pass

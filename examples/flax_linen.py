@@ -52,7 +52,7 @@ def make_optimizer() -> optax.MultiSteps:
         rate,
         weight_decay=1e-2,
         # No biases and norms. In a model that scans over layers they have one
-        # axis more: there it is p.ndim > 2 for arrays that are stacks.
+        # axis more: there it is p.ndim > 2 for arrays of several layers.
         weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
     )
     tx = optax.chain(optax.clip_by_global_norm(1.0), rule)

@@ -44,7 +44,7 @@ TOLD = threading.Event()  # to end
 
 
 def draw(width: int, seed: int) -> dict[str, Any]:
-    """Returns the parameters at the start; the blocks are one stack."""
+    """Returns the parameters at the start; the blocks are scanned layers."""
     keys = jax.random.split(jax.random.key(seed), 4)
     normal, hidden = jax.nn.initializers.he_normal(batch_axis=()), 2 * width
     stacked = jax.nn.initializers.he_normal(batch_axis=0)
@@ -79,7 +79,7 @@ def logits_of(params: dict[str, Any], x: jax.Array) -> jax.Array:
 
 
 def decayed(params: dict[str, Any]) -> dict[str, Any]:
-    """Marks what decays: matrices, whether alone or in a stack; no biases, no norms."""
+    """Marks what decays: matrices, alone or of scanned layers; no biases, no norms."""
     return {
         name: jax.tree.map(lambda p, n=STACKED[name]: p.ndim - n > 1, arrays)
         for name, arrays in params.items()

@@ -8,6 +8,7 @@ tell what they read and write. That is a count, not a time.
 import argparse
 import itertools
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -50,9 +51,9 @@ parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: al
 them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last;
 -stack-n: the array is a stack of 16 layers, which its axis n counts."""
 PEAK_REMARK = f"""
-{LAYERS} layers of a Transformer, split over all devices: bytes moved and the peak of a
-device's memory, per parameter, and all-reduces. Programs differ in what they donate
-(before the arrow) and in what order they return it
+{LAYERS} layers of a Transformer, split over all devices, or a single layer on one:
+bytes moved and the peak of a device's memory, per parameter, and all-reduces. Programs
+differ in what they donate (before the arrow) and in what order they return it
 """
 PEAKS = ("optax.adam", "aida", "ladabelief")
 
@@ -82,9 +83,9 @@ def orders(tx: optax.GradientTransformation) -> dict[str, tuple[Any, str]]:
 
 
 def layers(tx: optax.GradientTransformation, devices: Any, width: int = 4096) -> Trial:
-    """Returns eight layers of a Transformer, matrices split over all devices."""
-    hidden = 43 * width // 16
-    shapes = [(width, width), (width, hidden), (hidden, width), (width,)] * LAYERS
+    """Returns layers of a Transformer, matrices split over all devices."""
+    hidden, count = 43 * width // 16, LAYERS if len(devices) > 1 else 1
+    shapes = [(width, width), (width, hidden), (hidden, width), (width,)] * count
     mesh = Mesh(np.array(devices), ("rows",))
 
     def sharding(x: Any) -> Sharding:
@@ -96,7 +97,7 @@ def layers(tx: optax.GradientTransformation, devices: Any, width: int = 4096) ->
 
 
 def of_orders(name: str, devices: Any, width: int) -> dict[str, programs.Row]:
-    """Returns what is counted of these functions on eight layers of a Transformer."""
+    """Returns what is counted of these functions on layers of a Transformer."""
     trial = layers(CASES[name].tx, devices, width)
     trees = dict(zip("psg", trial.arguments(), strict=True))
     return {
@@ -161,16 +162,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_shared_arguments(parser, CASES)
 
 
-def printed(found: programs.Found) -> dict[str, Any]:
-    """Prints a table for each tree as soon as it is known, and returns all."""
-    tables = {}
+def report(found: programs.Found, results: dict[str, Any], path: Path | None) -> None:
+    """Prints a table for each tree as soon as it is known, and keeps it."""
+    results["programs"] = {}
     for name, of_tree in found:
-        tables[name] = of_tree
+        results["programs"][name] = of_tree
+        write(results, path)
         print(f"\n{name}")
         print_table(table(of_tree))
         sys.stdout.flush()
     print(REMARKS)
-    return tables
 
 
 def run(args: argparse.Namespace) -> None:
@@ -187,14 +188,15 @@ def run(args: argparse.Namespace) -> None:
     rounds = args.compilations or (1 if args.smoke or args.model else 3)
     if args.model:
         found = programs.of_model(args.optimizers, devices, args.smoke, rounds)
-        write(results | {"programs": printed(found)}, args.json)
+        report(found, results, args.json)
         return
     one, rows = devices[0], 128 if args.smoke else args.size
     trees = itertools.chain(
         programs.of_array(args.optimizers, rows, one, rounds),
         programs.of_trees(args.optimizers, one, args.smoke, rounds),
     )
-    results |= {"array": [rows, COLUMNS], "programs": printed(trees)}
+    results["array"] = [rows, COLUMNS]
+    report(trees, results, args.json)
     width = 128 if args.smoke else 4096
     results["orders"] = {name: of_orders(name, devices, width) for name in PEAKS}
     print(PEAK_REMARK)

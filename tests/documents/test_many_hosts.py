@@ -237,7 +237,7 @@ def test_killed_at_random_and_while_saving(tmp_path, whole, run):
 @pytest.mark.drill
 def test_two_processes_told_to_end_lose_nothing(tmp_path, run):
     commands = as_two(*SMALL, LONG, "--directory", tmp_path / "two")
-    with started(*commands, devices=4) as processes:
+    with started(*commands) as processes:
         until(lambda: saved(tmp_path / "two") >= 20, processes)
         began = time.monotonic()
         processes[1].send_signal(signal.SIGTERM)
