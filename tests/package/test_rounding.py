@@ -221,6 +221,51 @@ def test_a_full_batch_ends_as_in_float32():
     assert low == pytest.approx(high, rel=0.1)
 
 
+NOISES = jnp.array([0.0, 1e-3, 1e-2, 3e-2, 1e-1])
+
+
+def rounded_by(key, x):
+    """Rounds to bfloat16 with random bits that are independent, unlike a hash."""
+    bits = jax.random.bits(key, x.shape, jnp.uint16).astype(jnp.uint32)
+    sums = jax.lax.bitcast_convert_type(x, jnp.uint32) + bits
+    kept = sums & jnp.uint32(0xFFFF0000)
+    return jax.lax.bitcast_convert_type(kept, jnp.float32)
+
+
+@jax.jit
+def in_the_long_run():
+    """Returns s after 10,000 steps in float32, in bfloat16, and rounded independently.
+
+    The gradients are almost constant, with as much noise as NOISES says.
+    """
+    txs = ao.scale_by_belief(), ao.scale_by_belief(**LOW)
+
+    def step(carry, i):
+        states, m, s = carry
+        of_g, of_m, of_s = jax.random.split(jax.random.fold_in(jax.random.key(1), i), 3)
+        noise = jax.random.normal(of_g, zeros.shape)
+        g = SIZES[None] * (1 + NOISES[:, None, None] * noise)
+        states = [tx.update(g, x)[1] for tx, x in zip(txs, states, strict=True)]
+        m = 0.9 * m + 0.1 * g
+        s = 0.999 * s + (0.001 * (g - m) ** 2 + 1e-16)
+        return (states, rounded_by(of_m, m), rounded_by(of_s, s)), None
+
+    zeros = jnp.zeros((len(NOISES), *SHAPE))
+    start = [tx.init(zeros) for tx in txs], zeros, zeros
+    (states, _, independent), _ = jax.lax.scan(step, start, jnp.arange(10_000))
+    return [x.nu.astype(jnp.float32) for x in states] + [independent]
+
+
+def test_almost_constant_gradients_in_the_long_run():
+    text = (ROOT / "docs" / "bfloat16.md").read_text()
+    table = text.split("| noise | none |")[1].split("\n\n")[0].splitlines()[2:]
+    of_docs = [list(map(float, row.strip("|").split("|")[1:])) for row in table]
+    plain, *rounded = in_the_long_run()
+    for row, s in zip(of_docs, rounded, strict=True):
+        found = (s / plain).mean((1, 2))
+        np.testing.assert_allclose(row, found, rtol=0.02)
+
+
 def test_a_gradient_that_is_predicted_is_not_seen_as_such():
     # The rounding of m enters the residual: the docs name this floor of s/g².
     tx = ao.scale_by_belief(**LOW)
