@@ -1,5 +1,7 @@
 """Is a state that is not the optimizer's own refused, by name?"""
 
+from typing import Any, NamedTuple
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -78,6 +80,21 @@ def test_missing_leaves():
 def test_the_state_is_optax_s_own(factory):
     state = factory(1e-3).init(STACK)
     assert any(type(s) is optax.ScaleByBeliefState for s in state)
+
+
+def test_a_state_of_a_class_of_its_own_stays_one():
+    class Extended(NamedTuple):
+        count: Any
+        mu: Any
+        nu: Any
+        note: str
+
+    tx = ao.scale_by_belief()
+    ours = tx.init(STACK)
+    updates, state = tx.update(STACK, Extended(*ours, note="kept"))
+    expected, after = tx.update(STACK, ours)
+    assert type(state) is Extended and state.note == "kept"
+    assert_close((updates, tuple(state)[:3]), (expected, tuple(after)), 0)
 
 
 @pytest.mark.slow
