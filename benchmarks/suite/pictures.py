@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmarks.looks import finish, line, png
 from benchmarks.suite.markdown import label, present
@@ -26,17 +27,15 @@ def save(figure: Figure, axes: Axes, path: Path, columns: int) -> None:
 
 def draw_rates(tuned: pd.DataFrame, names: list[str], path: Path) -> None:
     """Draws the steps to the target over the learning rate, a panel a problem."""
-    columns = 4 if len(names) > 6 else 3
+    columns = 3
     lines = -(-len(names) // columns)
-    size = (4 * columns, 3.3 * lines + 0.8)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=(5 * columns, 4 * lines + 0.8), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).flat
     for axes, name in zip(panels, names, strict=False):
         draw_steps(axes, problems()[name], tuned[tuned.problem == name])
     for axes in panels[len(names) :]:
         axes.set_axis_off()
-    every = panels[0]
-    save(figure, every, path, columns=5)
+    save(figure, panels[0], path, columns=5)
 
 
 def draw_steps(axes: Axes, problem: Problem, tuned: pd.DataFrame) -> None:
@@ -56,6 +55,9 @@ def draw_steps(axes: Axes, problem: Problem, tuned: pd.DataFrame) -> None:
         axes.plot(best.index, best, marker="o", markersize=3, **line(label(name)))
     axes.set(xscale="log", yscale="log", title=problem.title)
     finish(axes, "learning rate", "steps to the target")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)))
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_problem(
@@ -64,10 +66,11 @@ def draw_problem(
     """Draws the curves of the fresh seeds, and how all rates ended."""
     figure = Figure(figsize=(15, 6), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    for record in records:
+    for i, record in enumerate(records):
+        end = record["steps"], 1.02 + 0.012 * i
         look = line(label(record["optimizer"]))
-        draw_curve(left, record["train"], record["steps"], look, skip=1)
-        draw_curve(middle, record["valid"], record["steps"], look, skip=0)
+        draw_curve(left, record["train"], *end, look, skip=1)
+        draw_curve(middle, record["valid"], *end, look, skip=0)
     for name in present(tuned):
         draw_ends(right, problem, tuned[tuned.optimizer == name], line(label(name)))
     finish(left, "training step", "training loss")
@@ -79,18 +82,20 @@ def draw_problem(
     for axes in (middle, right):
         limit(axes, [r["valid"] for r in records], problem.larger_is_better)
     figure.suptitle(
-        f"{problem.title}: median and quartiles of the seeds (dotted: the target); "
-        "right: tuning, the better eps at each rate"
+        f"{problem.title}: median of the seeds, and its quartiles at the end as bars "
+        "(dotted: the target); right: tuning, the better eps at each rate"
     )
-    save(figure, left, path, columns=5)
+    save(figure, right, path, columns=5)
 
 
-def draw_curve(axes: Axes, quartiles: list, steps: int, look: dict, skip: int) -> None:
-    """Draws the median over seeds, and the quartiles as a band."""
+def draw_curve(
+    axes: Axes, quartiles: list, steps: int, beside: float, look: dict, skip: int
+) -> None:
+    """Draws the median over seeds, and beside its end the quartiles as a bar."""
     lower, median, upper = np.array(quartiles, float)
     times = np.linspace(0, steps, len(median) + skip)[skip:]
-    axes.fill_between(times, lower, upper, color=look["color"], alpha=0.08, lw=0)
     axes.plot(times, median, **look)
+    axes.vlines(beside * steps, lower[-1], upper[-1], look["color"], lw=2.5)
 
 
 def draw_ends(axes: Axes, problem: Problem, tuned: pd.DataFrame, look: dict) -> None:
@@ -103,8 +108,8 @@ def draw_ends(axes: Axes, problem: Problem, tuned: pd.DataFrame, look: dict) -> 
 
 def limit(axes: Axes, curves: list, larger_is_better: bool) -> None:
     """Leaves out the first quarter of the steps, and the worst tenth of the rest."""
-    values = np.array(curves, float)[:, 1]
-    values = values[:, values.shape[1] // 4 :]
+    values = np.array(curves, float)  # [training, quartile, time]
+    values = values[:, :, values.shape[-1] // 4 :]
     shares = (10, 99) if larger_is_better else (1, 90)
     lower, upper = np.nanpercentile(values, shares)
     margin = 0.1 * (upper - lower)

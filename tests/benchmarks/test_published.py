@@ -68,7 +68,8 @@ def test_accuracies_of_cifar_are_means_of_the_last_five_epochs(source, model, ti
         for v in t["test"]
     )
     expected = [found.get(name) for name in ("adabelief", "adam", "sgd")]
-    cells = ["–" if x is None else f"{x:.1f}" for x in expected]
+    # The authors' VGG-11 ends at 91.25, and a half goes up.
+    cells = ["–" if x is None else f"{x + 1e-9:.1f}" for x in expected]
     assert row(KEPT, f"{title}, {source}") == [*cells, f"{best:.1f}"]
 
 
