@@ -37,7 +37,9 @@ hold, and the five published accuracies are all above ours, for which the recomp
 images may be the reason. Momentum did not end in time. The curves were not kept, and
 `results/deepobs/cifar10_3c3d-h100.txt` has what was printed ("printed" in the table).
 Nothing was tuned on CIFAR-10 yet, so that this page cannot say whether AdaBelief
-converges like Adam there.
+converges like Adam there. The last command above would tell. "Generalises like SGD" is
+a claim of long trainings: the same command with `--epochs 100` on a GPU would tell. We
+have run neither.
 
 """
 QUOTING = """## Quoting "AdaBelief in DeepOBS"

@@ -1,10 +1,13 @@
 """Does the demo say what it found, also where it is stopped?"""
 
+import re
+
 import numpy as np
 import pytest
 
 from benchmarks import demo
 from benchmarks.__main__ import main
+from tests.helpers import ROOT
 
 
 def runs(accuracy):
@@ -56,3 +59,15 @@ def test_a_smoke_run_leaves_the_real_picture_alone(
     main(["demo", "--optimizers", "adam", *option])
     assert [path.name for path in tmp_path.iterdir()] == [folder]
     assert (tmp_path / folder / "learning-curves.png").exists()
+
+
+def test_the_published_table_is_that_of_the_kept_run():
+    page = (ROOT / "docs/measurements.md").read_text()
+    printed = (ROOT / "benchmarks/results/demo.txt").read_text()
+    names = {"SGD, momentum 0.9": "SGD+momentum"}
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) \| (.+ ± .+) \| (\d+) \|$", page, re.M)
+    assert len(rows) == len(demo.METHODS)
+    for name, *cells in rows:
+        name = names.get(name, name.replace("bfloat16 state", "bf16"))
+        (line,) = re.findall(rf"^{re.escape(name)}  +(\d.* ± .*)$", printed, re.M)
+        assert re.split(r"  +| \(", line)[:3] == cells
