@@ -1,8 +1,7 @@
-"""How are finished trials kept, so that nothing is trained twice?
+"""How are finished trainings kept, so that nothing is trained twice?
 
-A line of JSON for each trial, appended as soon as it ends, in
-`results/BUDGET/PROBLEM.jsonl`. A last line that was cut off is none, and goes when the
-next is written.
+Lines of JSON, appended as soon as trainings end, in a file for each problem. A last
+line that was cut off is none, and goes when the next is written.
 """
 
 import json
@@ -15,14 +14,12 @@ import numpy as np
 
 RESULTS = Path(__file__).parent / "results"
 DIGITS = 8  # significant ones, of what is stored
-# What two trainings cannot have in common.
-KEY = ("problem", "optimizer", "role", "rate", "eps", "seed", "steps")
 Record = dict[str, Any]
 
 
-def path_of(folder: Path, budget: str, problem: str) -> Path:
-    """Returns the file of a problem's trials."""
-    return folder / budget / f"{problem}.jsonl"
+def path_of(folder: Path, benchmark: str, problem: str) -> Path:
+    """Returns the file of a problem's trainings."""
+    return folder / benchmark / f"{problem}.jsonl"
 
 
 def read(path: Path) -> list[Record]:
@@ -31,11 +28,10 @@ def read(path: Path) -> list[Record]:
     It never writes: the report reads too, while a run may be writing.
 
     Raises:
-        SystemExit: if a line is no record, or says again what another has said.
+        SystemExit: if a line is no record.
     """
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     records: list[Record] = []
-    lines_of: dict[tuple, int] = {}
     for number, line in enumerate(lines, 1):
         record = parsed(line)
         if record is None and number == len(lines) and not ends(path):
@@ -44,13 +40,6 @@ def read(path: Path) -> list[Record]:
             raise SystemExit(
                 f"{path}, line {number} is no JSON object: mend or drop it"
             )
-        if (key := key_of(record)) in lines_of:
-            raise SystemExit(
-                f"{path}, line {number} is the same training as line {lines_of[key]} "
-                f"({', '.join(map(str, key))}): drop one of them"
-            )
-        if key:
-            lines_of[key] = number
         records.append(record)
     return records
 
@@ -66,11 +55,6 @@ def parsed(line: str) -> Record | None:
 def ends(path: Path) -> bool:
     """Whether the last line of a file has its end."""
     return path.read_bytes().endswith(b"\n")
-
-
-def key_of(record: Record) -> tuple:
-    """Returns what one training alone has, or nothing for what may be timed again."""
-    return tuple(record.get(name) for name in KEY) if "role" in record else ()
 
 
 def append(path: Path, records: list[Record]) -> None:

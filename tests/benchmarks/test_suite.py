@@ -259,7 +259,7 @@ def test_steps_to_a_target_between_two_evaluations():
 
 
 LINES = [
-    {"role": "seed", "optimizer": "sgd", "problem": "slope", "seed": seed, "rate": 0.1}
+    {"optimizer": "sgd", "problem": "slope", "seed": seed, "rate": 0.1}
     for seed in range(3)
 ]
 
@@ -533,6 +533,19 @@ def test_published_results_make_the_published_tables(tmp_path):
             assert (path.parent / picture).read_bytes()[1:4] == b"PNG"
     names = {path.name for path in (store.RESULTS.parent / "pages").iterdir()}
     assert names == {path.name for path in pages[1:]}
+
+
+PILOTS = [path.stem for path in (store.RESULTS / "pilot").iterdir()]
+
+
+@pytest.mark.parametrize("name", PILOTS)
+def test_targets_are_what_the_pilot_came_to(name):
+    """To three digits, after a quarter of the steps."""
+    problem = problems()[name]
+    (record,) = store.read(store.path_of(store.RESULTS, "pilot", name))
+    assert (record["optimizer"], len(record["seeds"])) == ("adam", 10)
+    assert record["steps"] == problem.steps / 4
+    assert float(f"{np.median(record['last']):.3g}") == problem.target
 
 
 def test_every_published_choice_is_bracketed_or_at_the_limit(published, chosen):
