@@ -1,4 +1,4 @@
-"""Runs all commands of README.md and benchmarks/README.md: `make test-commands`.
+"""Runs all commands of README.md and of the pages in benchmarks: `make test-commands`.
 
 They have a new environment with nothing but pip in it, and a new clone of the files
 that git tracks, as they are here. The commands and the Python code of a page run in
@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "benchmarks/README.md",
+    "benchmarks/SUITE.md",
     "benchmarks/DEEPOBS.md",
     "benchmarks/PUBLISHED.md",
 )
