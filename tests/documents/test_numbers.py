@@ -197,6 +197,24 @@ row = [counted("h200", "one array", name, COMPILE, 1) for name in OPTIMIZERS]
 title = "one array of 134 M: compile ÷ Adam's"
 CLAIMS.append((MEASUREMENTS, f"| {title} | # | # | # | # | # |", row))
 
+# What a large model has.
+WAYS = {
+    "unrolled, one device": "one device",
+    "unrolled, 8 devices, explicit": "eight devices, explicit mode",
+    "unrolled, 8 devices, shard_map": "eight devices, `jax.shard_map`",
+}
+for way, words in WAYS.items():
+    names = "optax.adam", "aida", "ladabelief"
+    row = [counted("h200-7b", way, name, KERNELS, 2) for name in names]
+    row += [counted("h200-7b", way, name, COMPILE, 1) for name in names[1:]]
+    CLAIMS.append((MEASUREMENTS, f"| {words} | # | # | # | # | # |", row))
+row = [
+    counted("h200-7b", "unrolled, 8 devices, explicit", name, KERNELS, 2)
+    for name in ("aida", "ladabelief")
+]
+piece = "then takes # kernels per array with Aida, and # with LAdaBelief"
+CLAIMS.append((SCALE, piece, row))
+
 # What donation saves: bytes moved, and the peak of a device's memory.
 GOOD, WRONG = "params, state → params, state", "state, params → params, state"
 PEAK = "peak_bytes_a_parameter"

@@ -25,6 +25,21 @@ def test_the_peaks_on_the_page_are_those_of_the_results():
         assert f" | {row} |\n" in PAGE
 
 
+@pytest.mark.parametrize("way", ["explicit", "shard_map"])
+@pytest.mark.parametrize(("name", "most"), [("aida", 2.3), ("ladabelief", 3.1)])
+def test_sums_of_a_split_model_take_few_kernels(way, name, most):
+    path = ROOT / "benchmarks" / "results" / "traffic-h200-7b.json"
+    programs = json.loads(path.read_text())["programs"]
+    one, many = (
+        programs["unrolled, one device"],
+        programs[f"unrolled, 8 devices, {way}"],
+    )
+    assert many[name]["kernels_an_array"] <= most
+    assert many[name]["all_reduces"] == 1
+    assert many[name]["compile_ratio"] <= 5
+    assert many[name]["bytes_a_parameter"] == one[name]["bytes_a_parameter"]
+
+
 def pairs(order):
     """Returns which donated argument each output takes over: p, m or s, in order."""
     step, takes = traffic.orders(adabelief(1.0))[order]
