@@ -13,6 +13,7 @@ import tomllib
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import adabelief_optax as ao
@@ -169,6 +170,47 @@ for title, name in {
 }.items():
     row = [times("step-time-cpu-torch-2.13", name)]
     CLAIMS.append((MEASUREMENTS, f"| {title} | # |", row))
+
+
+# Trainings with parameters in bfloat16.
+def trained(problem, rate, setting):
+    """Returns what each seed of a training ended at."""
+    path = ROOT / "benchmarks/results/bfloat16" / f"{problem}.jsonl"
+    rows = map(json.loads, path.read_text().splitlines())
+    wanted = {"optimizer": "adabelief", "rate": rate, "setting": setting}.items()
+    (found,) = (row for row in rows if wanted <= row.items())
+    return np.array(found["test"]), 100 * np.mean(found["lost"])
+
+
+def mean_and_spread(values, digits):
+    return [f"{x:.{digits}f}" for x in (values.mean(), values.std(ddof=1))]
+
+
+BFLOAT16 = "docs/bfloat16.md"
+for problem, title, digits, rates in (
+    ("char-transformer", "(less is better)", 3, ("1e-4", "1e-3", "1e-2")),
+    ("digits", "accuracy in %", 1, ("1e-4", "3e-4", "1e-3", "3e-3", "1e-2")),
+):
+    for rate in rates:
+        row = []
+        for setting in ("float32", "plain", "link", "link, state"):
+            values, lost = trained(problem, float(rate), setting)
+            row += mean_and_spread(values, digits)
+            row += [f"{lost:.0f}"] if setting == "plain" else []
+        piece = f"{title}: … | {rate} | # ± # | # ± # | # % | # ± # | # ± # |"
+        CLAIMS.append((BFLOAT16, piece, row))
+best = trained("char-transformer", 1e-2, "float32")[0]
+CLAIMS += [
+    (
+        BFLOAT16,
+        piece,
+        mean_and_spread(trained("char-transformer", 1e-2, setting)[0] - best, 3),
+    )
+    for setting, piece in {
+        "plain": "The Transformer ends # ± # bits behind float32",
+        "link": "Rounded at random, it ends # ± # bits behind",
+    }.items()
+]
 
 # What a step compiled for a GPU has.
 OPTIMIZERS = (

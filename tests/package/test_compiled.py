@@ -81,6 +81,25 @@ def test_sums_are_made_otherwise_on_gpu_alone(tx, shape, differs):
     assert (cpu != tpu) == (differs and "bf16" in tpu)
 
 
+@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
+@pytest.mark.parametrize(
+    ("factory", "shape", "again"),
+    [
+        (ao.aida, (8, 8), True),
+        (ao.aida, (300, 300), True),
+        (ao.ladabelief, (8, 8), True),
+        # After one sum, XLA reads a large m from where it has been written.
+        (ao.ladabelief, (300, 300), False),
+    ],
+)
+def test_the_average_is_made_again_after_the_sums_on_gpu(factory, shape, again):
+    tx, params = factory(0.1), jnp.ones(shape)
+    step = jax.jit(tx.update).trace(params, tx.init(params))
+    for platform, expected in (("cuda", again), ("cpu", False), ("tpu", False)):
+        text = step.lower(lowering_platforms=(platform,)).as_text()
+        assert ("optimization_barrier" in text) == expected, platform
+
+
 def compiled_step(tx, params):
     """Returns the text of a step that may overwrite parameters and state."""
 

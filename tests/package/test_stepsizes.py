@@ -409,6 +409,17 @@ def test_statistics_of_sharded_layers_gather_nothing(stacked_axes):
     assert "all-gather" not in statistics.lower(spread).compile().as_text()
 
 
+def test_statistics_of_16_bits_are_those_of_their_numbers():
+    x = jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16)
+    found = ao.stepsize_statistics({"x": x}, prefix="")
+    exact = np.asarray(x, np.float64)
+    for name in ("mean", "std", "min", "max"):
+        assert found[f"x/{name}"].dtype == jnp.float32
+        np.testing.assert_allclose(
+            found[f"x/{name}"], getattr(np, name)(exact), rtol=1e-5
+        )
+
+
 def test_a_small_spread_around_a_large_mean():
     # √(mean x² − mean²) of these is off by more than all of it in float32.
     x = 1e4 + np.random.default_rng(0).normal(size=1000).astype(np.float32)
