@@ -19,7 +19,8 @@ INSTALLED = $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
 
-# Five minutes on two cores: of each claim a test, but for what takes long by itself.
+# Ten minutes on two cores, and less when programs are in .jax_cache: all tests but
+# those that take long by themselves.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
 
