@@ -101,8 +101,11 @@ def ratios(chosen: list[Optimizer], rate: float, limit: int) -> dict[str, list[s
     }
 
 
-def print_arguments(chosen: list[Optimizer]) -> None:
-    """Prints what each optimizer got."""
+def print_table(chosen: list[Optimizer], walks: list[np.ndarray]) -> None:
+    """Prints a row for each function and start, then what each optimizer got."""
+    print()
+    labels = [optimizer.label for optimizer in chosen]
+    print_rows("function, start", labels, table(walks))
     print("\noptimizer         arguments, beside the learning rate, b1 and b2")
     for optimizer in chosen:
         arguments = optimizer.arguments(optimizer.eps).items()
@@ -147,16 +150,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"{__doc__}\nJAX {jax.__version__}, learning rate {args.learning_rate:g}")
     chosen, began = [OPTIMIZERS[name] for name in args.optimizers], time.perf_counter()
     walks = [follow(o, CASES, args.learning_rate, args.max_steps) for o in chosen]
-    labels = [optimizer.label for optimizer in chosen]
-    print()
-    print_rows("function, start", labels, table(walks))
+    print_table(chosen, walks)
     print()
     first = max(chosen, key=lambda optimizer: optimizer.label == "Adam")
     beside = [first, *(x for x in chosen if x is not first)]
     found = ratios(beside, args.learning_rate, args.max_steps)
     head = f"{STARTS} starts, ÷ {first.label}"
     print_rows(head, [optimizer.label for optimizer in beside], found)
-    print_arguments(chosen)
     print(f"\n{time.perf_counter() - began:.1f} seconds, compilation included")
     if args.draw:
         draw(chosen, walks, args)

@@ -1,5 +1,7 @@
 """Do the notebooks run, and are they committed as they ran?"""
 
+import ast
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -113,6 +115,20 @@ def test_installs_first_and_imports_next(path):
     assert install == INSTALL
     assert f'    url = "{REPOSITORY}"\n' in install
     assert imports.startswith('sys.path.insert(0, "..")\n')
+
+
+@every_notebook
+def test_what_is_imported_of_the_project_is_there(path):
+    # `make test` runs no notebook.
+    imports = ast.parse(code_cells(nbformat.read(path, as_version=4))[1].source)
+    for node in ast.walk(imports):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(
+            ("benchmarks", "adabelief_optax")
+        ):
+            found = importlib.import_module(node.module)
+            for name in (alias.name for alias in node.names):
+                if not hasattr(found, name):
+                    importlib.import_module(f"{node.module}.{name}")
 
 
 @every_notebook
