@@ -320,7 +320,14 @@ def test_init_outside_jit_of_many_layers(kind):
 )
 @pytest.mark.parametrize(
     ("name", "stacked_axes"),
-    [("aida", None), ("aida", 1), ("ladam", 1), ("ladabelief-post", None)],
+    [
+        ("aida", None),
+        ("aida", 1),
+        ("ladam", 1),
+        ("ladabelief", 1),
+        ("ladabelief", None),
+        ("ladabelief-post", None),
+    ],
 )
 def test_a_state_laid_out_otherwise_than_its_gradient(
     name, stacked_axes, of_gradient, of_state, size, jit
