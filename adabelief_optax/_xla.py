@@ -182,12 +182,13 @@ def _split(x: jax.Array, layers: Layers) -> tuple[str, ...]:
     """Returns the axes of the mesh that are known to split the layers of x."""
     sharding = jax.typeof(x).sharding
     spec = [*sharding.spec, *[None] * x.ndim]
+    explicit = _explicit_axes(x)
     parts = [spec[i] for i in layers.summed(x.ndim)]
     names = [
         name
         for part in parts
         for name in (part if isinstance(part, tuple) else (part,))
-        if isinstance(name, str)
+        if name in explicit
     ]
     # In one order for all leaves, or XLA takes two all-reduces.
     return *sorted(names), *split_over(x, layers.axis_name)
@@ -204,7 +205,7 @@ def _sums(
     names = [_split(x, of[0]) for x, of in zip(first, layers, strict=True)]
     on_each = partial(_sums_on_each_device, layers=layers, names=names, gpu=gpu)
     explicit = [x for x in first if _explicit_axes(x)]
-    if not (explicit and any(names) and hasattr(jax, "shard_map")):
+    if not (explicit and any(names)):
         return on_each(arrays)
     axes = [
         _SPEC(None, None, *(jax.typeof(x).sharding.spec[i] for i in of[0].axes))
@@ -221,6 +222,9 @@ def _sums(
 
 
 def _explicit_axes(x: jax.Array) -> frozenset[str]:
+    """Returns the axes of explicit sharding, over which we add the sums up ourselves."""
+    if not hasattr(jax, "shard_map"):  # JAX 0.6: it adds them up one by one
+        return frozenset()
     mesh = jax.typeof(x).sharding.mesh
     types = zip(mesh.axis_names, mesh.axis_types or (), strict=False)
     return frozenset(name for name, kind in types if kind == AxisType.Explicit)

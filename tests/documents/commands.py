@@ -2,7 +2,8 @@
 
 They have a new environment with nothing but pip in it, and a new clone of the files
 that git tracks, as they are here. The commands and the Python code of a page run in
-their order, and after them the commands that stand in the middle of a sentence.
+their order, and after them the commands that stand in the middle of a sentence. What
+has run once does not run again.
 """
 
 import os
@@ -111,7 +112,9 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def follow(page: str, folder: Path, variables: dict[str, str]) -> None:
+def follow(
+    page: str, folder: Path, variables: dict[str, str], finished: set[str]
+) -> None:
     """Does what a page says, or exits and says what failed."""
     clone = ["git clone " + variables["GIT_CONFIG_VALUE_0"], "cd adabelief_optax"]
     commands = commands_of((ROOT / page).read_text())
@@ -121,6 +124,9 @@ def follow(page: str, folder: Path, variables: dict[str, str]) -> None:
         if command.startswith("cd "):
             folder /= command.removeprefix("cd ")
             continue
+        if command in finished:
+            continue
+        finished.add(command)
         start = time.perf_counter()
         done = subprocess.run(
             ["bash", "-c", INSTEAD.get(command, command)],
@@ -141,7 +147,7 @@ def follow(page: str, folder: Path, variables: dict[str, str]) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        variables = environment(Path(folder))
+        variables, finished = environment(Path(folder)), set[str]()
         for page in sys.argv[1:] or PAGES:
             print(f"== {page}", flush=True)
-            follow(page, Path(folder), variables)
+            follow(page, Path(folder), variables, finished)
