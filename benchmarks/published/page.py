@@ -25,12 +25,13 @@ from benchmarks.tables import table
 OUT = Path(__file__).parents[1]
 THREE = ("adabelief", "adam", "sgd")
 LEVEL = 90  # % of training accuracy
-TOP = """# Long trainings that others have published
+TOP = """# Long training runs that others have published
 
 AdaBelief's authors say that it converges like Adam and generalises like SGD. Such a
-claim needs trainings of 200 epochs, which we have not run. The authors kept the curves
-of theirs, on CIFAR-10 and Penn Treebank. A group that repeated the work for the ML
-Reproducibility Challenge 2021 kept its own. This page is made of both:
+claim needs runs of 200 epochs, which we have not made. The authors kept the curves of
+their runs, on CIFAR-10 and Penn Treebank. A group that repeated the work for the ML
+Reproducibility Challenge 2021 kept theirs (the *replication*). This page is made from
+both:
 
     pip install ".[benchmarks]"  # in the clone
     python -m benchmarks published
@@ -38,12 +39,13 @@ Reproducibility Challenge 2021 kept its own. This page is made of both:
 ## What the curves say
 
 """
-DETAILS = """## Every training
+DETAILS = """## Every run
 
-"Last five" is the mean of the last five epochs on test data, and "best" the best single
-epoch, with its number. The second column has the learning rate, on CIFAR-10 the weight
-decay, and eps where the file's name states one; the authors' program does not pass all
-of them on, and then Yogi, for one, has the eps of its own default.
+"Last five" is the mean of the last five epochs on test data. "Best" is the best single
+epoch on test data, with its number in parentheses. The settings are the learning rate,
+on CIFAR-10 the weight decay, and eps where the file's name states one. The authors'
+program does not pass all of these on to the optimizer: Yogi, for one, then keeps its
+own default eps.
 
 """
 
@@ -80,10 +82,10 @@ def cifar(trainings: list[Training]) -> Iterator[str]:
     adam, sgd = gaps(trainings, "adam"), gaps(trainings, "sgd")
     best = gaps(trainings, "sgd", at_best=True)
     yield paragraph(f"""
-        Adam ends {adam} points below AdaBelief. SGD ends {sgd} points below it. So at
-        these settings AdaBelief generalises better than either. But SGD is not at its
-        best: it loses accuracy after the best epoch, which a better schedule might
-        keep. Its best epoch is {best} points below AdaBelief's end.
+        Adam ends {adam} points below AdaBelief, and SGD ends {sgd} points below it. So
+        at these settings AdaBelief generalises better than either. But SGD does not end
+        at its best: after its best epoch it loses accuracy, which a better schedule
+        might keep. That best epoch is {best} points below AdaBelief's end.
     """)
     yield f"**First epoch with a training accuracy of {LEVEL} %, authors.**\n\n"
     yield table(["", *(LABELS[o] for o in THREE)], speed_rows(trainings))
@@ -144,10 +146,10 @@ def treebank(trainings: list[Training]) -> Iterator[str]:
     yield table(head, rows)
     one, two, three = (f"{lead:.1f}" for lead in leads)
     yield paragraph(f"""
-        Lower is better. AdaBelief's lead over Adam grows with the layers: {one} with
-        one, {two} with two, {three} with three. The replication has no full training
-        of AdaBelief here. With two and three layers SGD is ahead of both until the
-        learning rate falls, after epochs 100 and 145.
+        Lower is better. AdaBelief's lead over Adam grows with the number of layers:
+        {one} with one, {two} with two, {three} with three. The replication has no full
+        run of AdaBelief here. The learning rate falls after epochs 100 and 145. Before
+        that, with two and three layers, SGD is ahead of AdaBelief and Adam.
     """)
     yield "![Test perplexity on Penn Treebank](figures/published/treebank.png)\n\n"
 
@@ -174,33 +176,35 @@ def limits(trainings: list[Training]) -> Iterator[str]:
     """Yields what the curves leave open, a point each."""
     off = differences(trainings)
     yield f"""
-        **How much is chance.** Every setting was trained once by each group. Their
-        results for one setting differ by {np.median(off):.2f} points in the median of
-        {len(off)} settings on CIFAR-10, and by {off.max():.2f} at most. A lead of no
-        more than this says nothing.
+        **How much is chance.** Each group trained every setting once. On CIFAR-10 the
+        two results for a setting differ by {np.median(off):.2f} points in the median of
+        {len(off)} settings, and by {off.max():.2f} at most. A lead of no more than this
+        says nothing.
     """
     yield """
         **What tuning would change.** No file says how a setting was chosen. On CIFAR-10
-        all methods like Adam have the learning rate 1e-3; AdamW alone has another
-        weight decay. SGD has 0.1, and no file has another. On Penn Treebank rates and
-        eps differ from method to method, and with the number of layers.
+        Adam and all methods like it have the learning rate 1e-3, and only AdamW has
+        another weight decay. SGD has the learning rate 0.1 in every file. On Penn
+        Treebank rates and eps differ from method to method, and with the number of
+        layers.
     """
     adamw, best = behind(trainings)
     yield f"""
         **Whether it is AdaBelief that does it.** Adam's weight decay is part of its
-        gradient. It ends far behind on training data too, so the decay may hold it
-        back. AdamW's decay is not part of the gradient. In the authors' trainings AdamW
-        ends {adamw} points below AdaBelief, and the best of all other methods {best}.
+        gradient. Adam ends far behind on training data too, so this decay may hold it
+        back. AdamW's decay is not part of the gradient. In the authors' runs AdamW ends
+        {adamw} points below AdaBelief. The best of all other methods ends {best} below.
     """
     yield """
         **What a validation set would choose.** There was none: both groups followed the
-        test set alone. So the best epoch is chosen on the data that judges it, and we
+        test set alone. So the data that choose the best epoch also judge it, and we
         quote the mean of the last five epochs instead.
     """
     yield """
-        **Whether all of AdaBelief's results repeat.** The replication has its curves
-        with VGG-11 and DenseNet-121. Its files for ResNet-34 and Penn Treebank end
-        after one epoch. Two of its other files (marked "copy") are the authors' own.
+        **Whether all of AdaBelief's results repeat.** The replication has full curves
+        of AdaBelief with VGG-11 and DenseNet-121. Its AdaBelief files for ResNet-34 and
+        Penn Treebank end after one epoch. Two of its files for other methods (marked
+        "copy") are the authors' own.
     """
 
 
@@ -268,9 +272,8 @@ def where_from(count: int) -> str:
         [published/curves.json](published/curves.json) has the numbers of {count} files
         with their paths, and the repositories, commits and licences. The authors' files
         are in `juntang-zhuang/Adabelief-Optimizer`, the replication's in
-        `anirudhb11/Adabelief-Optimizer-RC`. CIFAR-10 was trained with batches of 128
-        images, moved and mirrored at random. A test makes this page again from the
-        curves.
+        `anirudhb11/Adabelief-Optimizer-RC`. On CIFAR-10 a batch has 128 images, shifted
+        and mirrored at random. A test makes this page again from the curves.
     """).rstrip("\n")
         + "\n"
     )

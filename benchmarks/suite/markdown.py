@@ -50,9 +50,9 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def with_error(values: np.ndarray, sign: str = "") -> str:
-    """Returns a mean ± its standard error, which has one significant digit.
+    """Returns a mean ± its standard error, with one significant digit.
 
-    With one digit of 1 an error would be known to half of itself; there it has two.
+    A lone digit of 1 would leave the error uncertain by half; there it has two digits.
     """
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
     if not np.isfinite(error) or not 1e-6 < error < 1e6:
@@ -92,7 +92,7 @@ def name_of_pair(one: str, other: str) -> str:
 
 
 def by_problem(rows: pd.DataFrame, summary: callable, names: Iterable[str]) -> str:
-    """Returns a table of an optimizer a row and a problem a column."""
+    """Returns a table with a row for each optimizer and a column for each problem."""
     names = list(names)
     lines = []
     for optimizer in CANDIDATES if names else ():
@@ -104,9 +104,9 @@ def by_problem(rows: pd.DataFrame, summary: callable, names: Iterable[str]) -> s
 
 
 def ranked(rows: pd.DataFrame, names: Iterable[str]) -> str:
-    """Returns the test metrics: the best in bold, in italics what may be as good.
+    """Returns the test metrics: the best in bold, what may be as good in italics.
 
-    That is where the 95 % interval of the difference to the best, seed by seed,
+    It may be as good if the 95 % interval of its difference to the best, seed by seed,
     contains 0.
     """
 
@@ -287,7 +287,7 @@ def tuning(tuned: pd.DataFrame) -> str:
         rates = f"{mine.rate.min():.2g} to {mine.rate.max():.2g}"
         counts = f"{settings}", f"{len(mine)}", f"{mine.failed.sum()}"
         lines.append([label(name), rates, *counts])
-    return table(["", "rates tried", "settings", "trainings", "failed"], lines)
+    return table(["", "rates tried", "settings", "runs", "failed"], lines)
 
 
 def rates_beside_adam(chosen: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
@@ -324,9 +324,9 @@ def limits(chosen: pd.DataFrame) -> str:
         return "Every chosen rate has rates on both sides that did worse."
     reach = 10 ** (protocol.LIMIT / 2)
     return (
-        f"At the limit of the search, {reach:,.0f} times the default or a thousandth "
-        f"of it, so that others may be better: {'; '.join(some)}. Every other chosen "
-        "rate has rates on both sides that did worse."
+        f"These rates are at the limit of the search, {reach:,.0f} times the default "
+        f"or a thousandth of it, so other rates may be better: {'; '.join(some)}. "
+        "Every other chosen rate has rates on both sides that did worse."
     )
 
 

@@ -21,74 +21,82 @@ from benchmarks.suite.statistics import is_toy
 FIGURES, FLOOR = Path("figures") / "suite", ("optax.adabelief", "adabelief")
 INTRODUCTION = """# Results of the benchmark suite
 
-`python -m benchmarks report` makes this page and those behind it of the files in
-`results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
+`python -m benchmarks report` makes this page, and a page for each problem, from the
+records in `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
-NOT_YET = """**Not yet trained** to the end, so that the tables leave these out;
-`python -m benchmarks run` goes on with them:
+NOT_YET = """**Not yet trained to the end**, and so left out of the tables below.
+`python -m benchmarks run` continues with these:
 
 """
-LOOK = """## By three seeds
+LOOK = """## A first look, from three seeds
 
-Some optimizers are not yet trained to the end, and the tables above have only pairs
-that are, on all problems. Here is what the first three seeds of each setting say: the
-best of the settings tried so far, by the same three seeds that chose it. Such a choice
-flatters, and most where most was tried, so this is a first look, no finding. The effect
-is that on the test metric. A dash is a problem on which one of the two has not yet
-tried its first grid.
+Some optimizers are not yet trained to the end, and the pairs above leave them out. This
+table has them too, from the first three seeds of each setting. It takes the best
+setting so far, judged by the same three seeds that chose it. Such a choice flatters,
+most of all where many settings were tried. So this is a first look, not a finding. The
+effect is that on the test metric. A dash marks a problem on which one of the two has
+not finished its first grid.
 
 """
 DEVICES = """## Where they were trained
 
-A seed draws the same numbers on a GPU as on a CPU, but sums are rounded in another
-order, and the curves of two such trainings part. So seeds that are compared across
-devices are less alike than on one device: such a pair has more noise, and no bias.
+A seed draws the same numbers on a GPU as on a CPU. But the two round sums in another
+order, so the curves of two such runs drift apart. Seeds that are compared across
+devices are therefore less alike than on one device: such a pair has more noise, but no
+bias.
 
 """
-ENDS = """## Where trainings end
+ENDS = """## Where training runs end
 
-The settings are those that the last validation metric chose. Mean ± standard error of
-the test metric over twenty fresh seeds. **Bold** is the best of a problem; in *italics*
-is what may be as good, since the 95 % interval of its difference to the best, seed by
-seed, contains 0. A training failed if it ended with a number that is not finite, lost
-half of the best progress that it had made, or made less than half of Adam's.
+The last validation metric chose the settings. The table shows the test metric: the mean
+± standard error of twenty final runs with new seeds. More is better for the two CNNs,
+less for all others. **Bold** is the best of a problem. *Italics* mark what may be as
+good: the 95 % interval of its difference to the best, seed by seed, contains 0. A run
+failed if it ended with a number that is not finite, lost half of the best progress that
+it had made, or made less than half of Adam's.
 
 """
-WINS = """Wins: in how many percent of the seeds the first has the better test metric.
-There, 50 is no difference. Effect: how much better it ends, in percent of what Adam
-gains between start and end. In brackets are 95 % intervals over the problems, by
-Student's t; then the effect on each problem, in the order of the table above.
+WINS = """The next table compares pairs. *Wins* is the percentage of seeds in which the
+first has the better test metric; 50 is no difference. *Effect* is how much better the
+first ends, in percent of what Adam gains between start and end. In brackets are 95 %
+intervals over the problems, by Student's t. The last column has the effect on each
+problem, in the order of the table above.
 
 """
 SPEED = """## How fast they get to the target
 
-The settings are those that the steps to the target chose. The ratio is the geometric
-mean over the problems on which either gets to the target in half of the seeds; in
-brackets is its 95 % interval over the problems, by Student's t on the logarithms. Then
-the ratio on each of these problems, in the order of the table above, their median, and
-how many seeds of each of the two miss the target; these count as all steps. The *noise
-floor* is one update against itself: `optax.adabelief` and AdaBelief differ in their
-rounding alone. It is what the ratio would be if both were tuned anew, again and again,
-with the tuning seeds drawn anew; the interval has 95 % of that.
+The steps to the target chose the settings. The ratio is the geometric mean over the
+problems on which either optimizer gets to the target in half of the seeds. In brackets
+is its 95 % interval over the problems, by Student's t on the logarithms. The next
+columns have the ratio on each of these problems, in the order of the table above; the
+median of these ratios; and how many seeds of each optimizer miss the target. A miss
+counts as all steps.
+
+The *noise floor* compares one update with itself: `optax.adabelief` and AdaBelief
+differ only in their rounding. If both were tuned again and again, with the tuning seeds
+drawn anew, 95 % of the ratios would lie in its interval.
 
 """
-RATES = """Steps to the target at each learning rate, with the better eps: the geometric
-mean of three tuning seeds. A line ends where all three miss the target.
+RATES = """The picture shows the steps to the target at each learning rate, with the
+better eps: the geometric mean of three tuning seeds. A line ends where all three miss
+the target.
 
 """
 BESIDE = """## The best learning rates
 
-On how many problems the best rate (by the end) is so many times Adam's. What
-`optax.adabelief` and AdaBelief differ by is the noise of tuning.
+Here the learning rates that end best are compared with Adam's. Each number counts
+problems. `optax.adabelief` and AdaBelief make the same update, so the difference
+between their rows is the noise of tuning.
 
 """
 EPS = """## eps
 
-By how much the default eps (1e-8 for Adam and AdamW, 1e-16 for the others) ends better
-than the other one (1e-4 and 1e-8), on the validation data: the mean ± standard error of
-the tuning seeds that both have, whose number follows in brackets, each with the rate
-that is best with it. Above 0 the default is better. Three seeds tell little.
+Each optimizer was tuned with two eps. For Adam and AdamW these are the default, 1e-8,
+and 1e-4; for the others the default, 1e-16, and 1e-8. A cell says how much better the
+default ends on the validation data: above 0 the default is better. It is the mean ±
+standard error over the tuning seeds that both have; their number is in parentheses.
+Each eps has the learning rate that is best with it. Three seeds say little.
 
 """
 
@@ -135,7 +143,7 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     if lacking(here):
         yield LOOK + markdown.first_look(rows[rows.problem.isin(names)])
     yield DEVICES + markdown.devices(rows[rows.problem.isin(names)])
-    yield "## Behind this page\n\n"
+    yield "## A page for each problem\n\n"
     for name in names:
         yield f"- [{problems()[name].title}](pages/{name}.md)\n"
     yield "- [The toy functions](pages/toys.md)\n\n" + measured_on(rows)
@@ -164,12 +172,13 @@ def page(rows: pd.DataFrame, chosen: pd.DataFrame, name: str) -> Iterator[str]:
     by_end, by_speed = (statistics.fresh(mine, here, x) for x in ("end", "speed"))
     yield f"# {problems()[name].title}\n\n" + markdown.definitions([name])
     if len(by_end):
-        yield "Twenty fresh seeds of the settings that the last validation metric and "
-        yield "the steps to the target chose; ± is a standard error.\n\n"
+        yield "An optimizer has two settings: the last validation metric chose one "
+        yield "(by the end), the steps to the target the other (by speed). Each was "
+        yield "trained with twenty new seeds; ± is a standard error.\n\n"
         yield markdown.details(by_end, by_speed)
         yield markdown.pairs_of_problem(by_end, by_speed)
     yield f"![learning curves](../{FIGURES}/{name}.png)\n\n"
-    yield "The search:\n\n" + markdown.tuning(mine[mine.stage != "fresh"])
+    yield "What the search tried:\n\n" + markdown.tuning(mine[mine.stage != "fresh"])
     yield markdown.limits(here) + "\n\n" + measured_on(mine)
 
 
@@ -183,7 +192,7 @@ def toys(rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[str]:
     yield markdown.definitions(names)
     yield "The learning rate and eps with the fewest steps to the target:\n\n"
     yield markdown.by_problem(by_speed, markdown.chosen, names)
-    yield "Median steps to the target over twenty starts, moved by up to 0.25 in each "
+    yield "Median steps to the target over twenty starts, each moved by up to 0.25 per "
     yield "coordinate:\n\n" + markdown.by_problem(by_speed, markdown.steps, names)
     yield "The ratio of the steps, with the 95 % interval over the starts:\n\n"
     yield markdown.speeds_of_toys(by_speed)
@@ -213,13 +222,14 @@ def draw(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame, out: Path) -> N
 
 
 def measured_on(rows: pd.DataFrame) -> str:
-    """Returns how many trainings there are, and on what machines they ran."""
+    """Returns how many runs there are, and on what machines they ran."""
     fresh = (rows.stage == "fresh").sum()
     machines = rows.groupby("machine").size().sort_values(ascending=False)
     words = "; ".join(f"{count:,} on {name}" for name, count in machines.items())
     return (
-        f"{len(rows) - fresh:,} trainings to tune and {fresh:,} with fresh seeds, of "
-        f"which {np.sum(rows.failed):,} failed: {words}.\n"
+        f"These are {len(rows) - fresh:,} tuning runs and {fresh:,} final runs with "
+        f"new seeds, of which {np.sum(rows.failed):,} failed. They ran on these "
+        f"machines: {words}.\n"
     )
 
 
