@@ -2,7 +2,8 @@
 
 Flax and Haliax keep an array in a node together with the names of its axes, by which
 it is sharded. One number per layer has the layer axes alone, and so must have the names
-of these alone. The nodes are known by their look: neither library need be there.
+of these alone. The nodes are recognized by their attributes, so neither library need be
+installed.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 Positions = tuple[int, ...]
-# Where the variables of Flax NNX have the names, in one version or another.
+# The attributes in which variables of Flax NNX have the names, in all its versions.
 _SHARDINGS = ("out_sharding", "optimizer_sharding", "sharding", "sharding_names")
 
 
@@ -23,7 +24,7 @@ def refill(tree: Any, leaves: Iterator[tuple[Any, Positions]]) -> Any:
 
     Args:
         tree: what the leaves are to stand in.
-        leaves: each array, with the positions that its axes had in the tree's.
+        leaves: each new array, with the positions that its axes had in the old one.
     """
     treedef: Any
     nodes, treedef = jax.tree.flatten(tree, is_leaf=lambda x: x is not tree)
@@ -42,10 +43,10 @@ def refill(tree: Any, leaves: Iterator[tuple[Any, Positions]]) -> Any:
 
 
 def _box(box: Any, leaf: Any, axes: Positions) -> Any:
-    """Returns a box like another, for an array with some axes of that one's array.
+    """Returns a box like another, for an array with some of its array's axes.
 
     Returns:
-        The box, or None if the node is none.
+        The new box, or None if the node is no box.
     """
     if hasattr(box, "get_metadata") and hasattr(box, "from_metadata"):  # Flax NNX
         metadata = {
@@ -68,7 +69,7 @@ def _of_axes(sharding: Any, axes: Positions) -> Any:
         return NamedSharding(sharding.mesh, spec, memory_kind=sharding.memory_kind)
     if not isinstance(sharding, tuple | list | PartitionSpec):
         return sharding
-    # What they do not name at the end is None.
+    # Axes at the end that they do not name are None.
     names = [sharding[i] if i < len(sharding) else None for i in axes]
     return kind(*names) if isinstance(sharding, PartitionSpec) else kind(names)
 
@@ -86,8 +87,7 @@ def children(node: Any) -> tuple[list[tuple[tuple[Any, ...], Any]], Any]:
 
 
 def _is_box(x: Any) -> bool:
-    # By its look, so that Flax need not be there: a class of Flax, whose only child
-    # is the attribute value.
+    # Without importing Flax: a class of Flax whose only child is the attribute value.
     if not any(c.__module__.startswith("flax.") for c in type(x).__mro__):
         return False
     return [p for p, _ in children(x)[0]] == [(jax.tree_util.GetAttrKey("value"),)]

@@ -1,7 +1,7 @@
 """What each argument may be, in one table, and what the parameters may be.
 
-What can be known is checked where it is given. The value of a traced array cannot be
-known yet, so it passes.
+A value is checked where it is given. That of a traced array is not known yet, so it
+passes.
 """
 
 import math
@@ -60,7 +60,7 @@ def check_prediction(b1: Any, a: Any = 1, b: Any = 1) -> None:
     if known and float(b1) == 0 and float(a) == float(b):
         raise ValueError(
             "b1 must be above 0, got 0: the prediction m is then the gradient itself, "
-            "so that no residual is left and every step has the largest size. For "
+            "so that no residual is left and every step is as long as it can be. For "
             "steps without momentum use momentum=False and leave b1 as it is. For "
             "the residual of Adam, which is the gradient, chain ignore_prediction() "
             "before scale_by_belief(b1=0)"
@@ -73,8 +73,8 @@ def _number(
     """Returns a check of a real number, which may be an array, and may be traced.
 
     Args:
-        allowed: in words, what is.
-        ok: whether a Python number is.
+        allowed: what is allowed, in words.
+        ok: whether a Python number is allowed.
         wide: whether an array must have at least 32 bits.
         whole: whether it must be an integer.
     """
@@ -86,7 +86,7 @@ def _number(
         if wide and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
             raise ValueError(
                 f"{name} must be in float32 or more, got {dtype}, which rounds 0.999 "
-                "to 1 or 1e-16 to 0 (give optax.inject_hyperparams "
+                "to 1 or 1e-16 to 0 (pass to optax.inject_hyperparams "
                 "hyperparam_dtype=jnp.float32)"
             )
         if whole and not jnp.issubdtype(dtype, jnp.integer):
@@ -97,7 +97,7 @@ def _number(
         # array, even of one whose value is known.
         if not ok(float(value)):
             refuse(name, allowed, value)
-        # No array of JAX is rounded before it meets one: 1 − 1e-8 is 1 in float32.
+        # A Python number is rounded when it meets an array: 1 − 1e-8 is 1 in float32.
         rounded = jnp.result_type(float).type(value)
         if not isinstance(value, jax.Array) and not ok(rounded):
             refuse(name, allowed, value, f", which is {rounded} in {rounded.dtype}")
@@ -138,7 +138,7 @@ def _learning_rate(name: str, value: Any) -> None:
         _schedule(name, value)
     except ValueError as error:
         negative = _is_real_scalar(value) and float(value) < 0
-        ascent = ": to maximize, use optax.chain(optax.scale(-1.0), ...) before it"
+        ascent = ": to maximize, use optax.chain(optax.scale(-1.0), optimizer)"
         raise ValueError(f"{error}{ascent if negative else ''}") from None
 
 
@@ -154,13 +154,13 @@ def _axis_name(name: str, value: Any) -> None:
         return
     for names in jax.tree.leaves(value, is_leaf=is_axis_name):
         if not is_axis_name(names):
-            allowed = "None, a string, a tuple of strings, or a tree of such"
+            allowed = "None, a string, a tuple of strings, or a tree of these"
             refuse(name, allowed, names)
 
 
 def _stacked_axes(name: str, value: Any) -> None:
     allowed = (
-        "None, an integer >= 0, a frozenset of axis positions, a tree of such with "
+        "None, an integer >= 0, a frozenset of axis positions, a tree of these with "
         "names of the parameters, or a function of the parameters that returns one"
     )
     for axes in [] if callable(value) else jax.tree.leaves(value):
@@ -194,7 +194,7 @@ def _dtype(name: str, value: Any) -> None:
     squares = name == "nu_dtype"  # which are real, and overflow in float16
     kind = "real floating-point" if squares else "real or complex floating-point"
     try:
-        # An array has a dtype but is none: `inject_hyperparams` calls jnp.bfloat16.
+        # An array has a dtype but is not one: `inject_hyperparams` calls jnp.bfloat16.
         dtype = None if isinstance(value, jax.Array) else jnp.dtype(value)
     except TypeError:
         dtype = None
@@ -253,7 +253,7 @@ def check_params(params: Any) -> None:
         if isinstance(dtype, str) or not is_floating(dtype):
             raise ValueError(
                 f"parameter '{leaf_name(path)}' must be real or complex floating-point "
-                f"numbers of at least 16 bits, got {dtype}: leave such leaves out by "
-                "optax.masked or optax.partition, and those of an Equinox model by "
+                f"numbers of at least 16 bits, got {dtype}: leave such leaves out with "
+                "optax.masked or optax.partition, and those of an Equinox model with "
                 "eqx.filter(model, eqx.is_inexact_array)"
             )

@@ -9,12 +9,12 @@ For each layer (one parameter array) with gradient g at step t:
     u = m̂ / (√d̂ + eps)                       m̂ = m/(1−b1ᵗ), d̂ = d/(1−b2ᵗ)
 
 A step is long where the gradient was as predicted and short where it was not.
-Where a and b come from is chosen for each leaf by the marks of `_marks.py`; S is the
-identity or the mean over the layer. `eps_root` accumulates in s, as in the authors'
-code, so that in float32 the stepsize 1/√d̂ never exceeds √((1−b2)/eps_root). It does
-get there: for a constant gradient e and s vanish, and the step grows to that ceiling.
+The marks of `_marks.py` choose for each leaf where a and b come from. S is the identity
+or the mean over the layer. `eps_root` accumulates in s, as in the authors' code, so
+that in float32 the stepsize 1/√d̂ never exceeds √((1−b2)/eps_root). It does get there:
+for a constant gradient e vanishes, and the stepsize grows to this ceiling.
 
-All is computed in float32, or in more where gradient or moments are wider.
+Everything is computed in float32, or in more where gradient or moments are wider.
 Departures from `adabelief-pytorch` 0.2.1: a rectified step uses the AMSGrad
 maximum (theirs ignores it), and ρₜ is computed without cancellation.
 """
@@ -115,7 +115,7 @@ class Belief(NamedTuple):
     nu_dtype: Any
 
     def step(self, now: Now, leaf: Leaf) -> Steps:
-        """Steps one leaf. It yields what must be summed, and is given sums and m."""
+        """Steps one leaf. It yields what must be summed, and is sent the sums and m."""
         g, layers, rule = leaf.g, leaf.layers, leaf.rule
         m = self.predict(leaf)
         a, b = rule.weights
@@ -157,7 +157,7 @@ class Belief(NamedTuple):
         c2 = bias(self.b2, t, dtype)
         if not self.rectify:
             return Now(t, c1, c1_next, c2, None)
-        # The authors leave d uncorrected in a rectified step: it is in r.
+        # The authors leave d uncorrected in a rectified step: the correction is in r.
         return Now(t, c1, c1_next, jnp.ones_like(c2), rectification(self.b2, t, c2))
 
     def update(

@@ -1,9 +1,9 @@
 """What a layer is, and what its entries share: sums and means.
 
-A layer is one leaf of the parameters. Where a model keeps several layers in one array,
-as models do that scan over their layers, `stacked_axes` says which axes of the leaf
-index the layers. `axis_name` says over which mapped axes a layer is split. Sums
-accumulate in the dtype that they are given, which the engine has widened to float32.
+A layer is one leaf of the parameters. A scanned model keeps several layers in one leaf;
+there `stacked_axes` says which axes of it count the layers. `axis_name` says over which
+mapped axes a layer is split. Sums accumulate in the dtype of what is summed, which the
+engine has widened to float32.
 """
 
 import math
@@ -22,7 +22,7 @@ class Layers(NamedTuple):
     """Where the layers of one leaf are.
 
     Attributes:
-        axes: positions of the axes that index layers.
+        axes: positions of the axes that count layers.
         axis_name: the mapped axes over which a layer is split, if any.
     """
 
@@ -60,7 +60,7 @@ def split_over(x: jax.Array, axis_name: AxisName) -> tuple[str, ...]:
 def varying(x: jax.Array) -> frozenset[str]:
     """Returns the mapped axes over which JAX knows that x varies."""
     aval = jax.typeof(x)
-    # From JAX 0.7 on it knew them as `vma`, from 0.10 on as part of a larger type.
+    # JAX has them as `vma` from 0.7 on, from 0.10 on as part of a larger type.
     manual = getattr(aval, "manual_axis_type", None)
     names: frozenset[str] = getattr(
         manual or aval, "varying" if manual else "vma", frozenset()
@@ -74,8 +74,8 @@ def sums_of_zeros(zeros: jax.Array, layers: Layers) -> jax.Array:
         if not layers.axes and not varying(zeros):
             return jnp.zeros([], zeros.dtype)  # one number, alike on all devices
     elif isinstance(zeros.sharding, NamedSharding):
-        # Outside jit each sum would be an all-reduce of its own. Hundreds of them, one
-        # on another's heels, bring eight devices of a CPU to a stop.
+        # Outside jit each sum would be an all-reduce of its own. Hundreds of them in
+        # quick succession bring eight devices of a CPU to a stop.
         there, spec = zeros.sharding, [*zeros.sharding.spec, *[None] * zeros.ndim]
         new_spec: Callable[..., PartitionSpec] = PartitionSpec
         of_layers = new_spec(*(spec[i] for i in layers.axes))
@@ -138,8 +138,8 @@ def _by_name(
 ) -> Callable[[tuple[Any, ...]], Any]:
     """Returns what an argument says of a leaf, given the path of that leaf.
 
-    What the argument says under a name holds for all leaves below it; of names that it
-    leaves out it says None.
+    What the argument says under a name holds for all leaves below it. A leaf whose name
+    it leaves out gets None.
     """
     given = given(tree) if callable(given) else given
     if is_leaf(given):

@@ -4,8 +4,8 @@ A transformation that chooses the rule keeps no state and touches no numbers. It
 each gradient leaf in a `MarkedGradient`, a pytree node that carries the rule of
 `_residual.py`, and `scale_by_belief` applies the rule once it has gradient and
 prediction both. So the momentum is stored once, and `optax.masked` and
-`optax.partition` choose which layers follow which rule. A node that anything else
-tries to compute with ends in an error that says so.
+`optax.partition` choose which layers follow which rule. Whatever else tries to compute
+with such a node gets an error that says so.
 """
 
 from collections.abc import Callable
@@ -18,11 +18,10 @@ from adabelief_optax._residual import Rule
 
 _MISUSE = (
     "a gradient marked by layerwise_projection(), ignore_prediction() or "
-    "weigh_prediction(), with which only scale_by_belief() and "
-    "scale_by_layerwise_belief() can compute: chain one of them after the mark, put "
-    "weight decay, momentum and other optimizers before the mark or after "
-    "scale_by_belief(), and give an optax.masked that follows a mark a tree of bools, "
-    "not a function"
+    "weigh_prediction(), which only scale_by_belief() and scale_by_layerwise_belief() "
+    "can read. Put one of them after the mark. Move weight decay, momentum and other "
+    "optimizers before the mark or after scale_by_belief(). If an optax.masked follows "
+    "a mark, give it a tree of bools, not a function"
 )
 
 

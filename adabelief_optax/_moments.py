@@ -1,4 +1,4 @@
-"""m and s: the moving averages, their bias correction and the dtypes that hold them."""
+"""m and s: the running averages, their bias correction, and the dtypes they have."""
 
 import math
 from functools import partial

@@ -1,7 +1,7 @@
 """The optimizers: a rule of the family, weight decay and a learning rate.
 
-Each argument is said in a few words here, and in full where the rule is defined, in
-`scale_by_belief`, `scale_by_layerwise_belief` and `layerwise_projection`.
+Each argument is explained in a few words here, and in full where the rule is defined:
+in `scale_by_belief`, `scale_by_layerwise_belief` and `layerwise_projection`.
 """
 
 from typing import Any, Literal
@@ -44,14 +44,14 @@ def adabelief(
 
     Adam divides each step by how large the gradient has been. AdaBelief divides it
     by how far the gradient was from its running average, which predicts it.
-    `scale_by_belief` has the equations. The step u is followed by weight decay and
-    the learning rate, in one of three ways:
+    `scale_by_belief` has the equations of its step u. `decay` says how weight decay
+    and the learning rate follow:
 
         decoupled    pₜ = pₜ₋₁ − ηₜ (uₜ + λ pₜ₋₁)
         coupled      gₜ ← gₜ + λ pₜ₋₁ before everything else
         fixed        pₜ = pₜ₋₁ − ηₜ uₜ − λ pₜ₋₁
 
-    It is a drop-in for `optax.adabelief`. The defaults are those of
+    It is a drop-in replacement for `optax.adabelief`. The defaults are those of
     `adabelief-pytorch` 0.2.1, except that `rectify` is off, as in Optax. The
     authors' values by task are in `RECOMMENDED`.
 
@@ -65,13 +65,13 @@ def adabelief(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), except by the rounding of a
             bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
-            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
-            Keep the default, unless you repeat their trainings.
+            3e-3 for the 1e-8 with which AdaBelief's authors trained image classifiers.
+            Keep the default, unless you repeat their runs.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule, with which `update` needs the parameters. None: not at all.
+            or a schedule. `update` then needs the parameters. None: no decay.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
@@ -174,13 +174,13 @@ def aida(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), except by the rounding of a
             bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
-            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
-            Keep the default, unless you repeat their trainings.
+            3e-3 for the 1e-8 with which AdaBelief's authors trained image classifiers.
+            Keep the default, unless you repeat their runs.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule, with which `update` needs the parameters. None: not at all.
+            or a schedule. `update` then needs the parameters. None: no decay.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         k: K, how often gradient and running average are projected onto each other.
@@ -190,12 +190,13 @@ def aida(
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes count layers, for scanned models, which keep many
-            layers in one array: by name, as {"blocks": 1}, an int n for the first n
-            axes or a frozenset of positions; one of these for all arrays; or a function
-            of the parameters. Names that are left out have none.
-        axis_name: the mapped axis over which layers are split, or a tuple of several,
-            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+        stacked_axes: which axes count layers, in scanned models, where one array holds
+            many layers. An int n stands for the first n axes, a frozenset for the axes
+            at these positions. Give one for all arrays, or one by name, as
+            {"blocks": 1}: names that are left out have no such axes. A function of the
+            parameters may return either.
+        axis_name: inside `jax.shard_map` or `jax.pmap`, the mapped axis over which
+            layers are split, or a tuple of several; for all arrays or by name, as
             `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.
@@ -275,7 +276,7 @@ def ladam(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """LAdam: Adam with one stepsize per layer, in half of Adam's memory.
+    """LAdam: Adam with one stepsize per layer, and half of Adam's state.
 
     It chains `ignore_prediction` and `scale_by_layerwise_belief`, which has the
     equations, with weight decay and the learning rate as in `adabelief`. With
@@ -292,13 +293,13 @@ def ladam(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), except by the rounding of a
             bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
-            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
-            Keep the default, unless you repeat their trainings.
+            3e-3 for the 1e-8 with which AdaBelief's authors trained image classifiers.
+            Keep the default, unless you repeat their runs.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule, with which `update` needs the parameters. None: not at all.
+            or a schedule. `update` then needs the parameters. None: no decay.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
@@ -307,12 +308,13 @@ def ladam(
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes count layers, for scanned models, which keep many
-            layers in one array: by name, as {"blocks": 1}, an int n for the first n
-            axes or a frozenset of positions; one of these for all arrays; or a function
-            of the parameters. Names that are left out have none.
-        axis_name: the mapped axis over which layers are split, or a tuple of several,
-            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+        stacked_axes: which axes count layers, in scanned models, where one array holds
+            many layers. An int n stands for the first n axes, a frozenset for the axes
+            at these positions. Give one for all arrays, or one by name, as
+            {"blocks": 1}: names that are left out have no such axes. A function of the
+            parameters may return either.
+        axis_name: inside `jax.shard_map` or `jax.pmap`, the mapped axis over which
+            layers are split, or a tuple of several; for all arrays or by name, as
             `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.
@@ -392,11 +394,11 @@ def ladabelief(
     mu_dtype: DTypeLike | None = None,
     nu_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
-    """LAdaBelief: AdaBelief with one stepsize per layer, in half of its memory.
+    """LAdaBelief: AdaBelief with one stepsize per layer, and half of its state.
 
     It chains `scale_by_layerwise_belief`, which has the equations, with weight decay
     and the learning rate as in `adabelief`. With `processing="post"` the state is as
-    large as AdaBelief's. The authors have eps 0 and eps_root 1e-8.
+    large as AdaBelief's. The authors' code has eps 0 and eps_root 1e-8.
 
     Args:
         learning_rate: η ≥ 0, by which every step is multiplied: a number, an array or
@@ -408,13 +410,13 @@ def ladabelief(
             It averages over about 1/(1−β₂) steps.
         eps: ε ≥ 0, added to √ŝ, as in Adam. At the default it does not matter.
         eps_root: ε_root ≥ 0, added to s at every step. It decides the longest step:
-            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the rounding of a
+            no stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), except by the rounding of a
             bfloat16 s.
             In Adam an ε of √(ε_root/(1−β₂)) sets the same limit: 3e-7 for 1e-16, and
-            3e-3 for the 1e-8 with which the papers' authors trained image classifiers.
-            Keep the default, unless you repeat their trainings.
+            3e-3 for the 1e-8 with which AdaBelief's authors trained image classifiers.
+            Keep the default, unless you repeat their runs.
         weight_decay: λ ≥ 0, how strongly parameters are pulled to 0: a number, an array
-            or a schedule, with which `update` needs the parameters. None: not at all.
+            or a schedule. `update` then needs the parameters. None: no decay.
         weight_decay_mask: which parameters decay: a tree of bools with their names, or
             a function of the parameters that returns one. None: all.
         processing: "pre" averages the squared residuals of a layer and keeps one
@@ -423,12 +425,13 @@ def ladabelief(
         decay: where the decay stands: "decoupled" (added to the step, as AdamW does),
             "coupled" (added to the gradient, as L2 regularization does) or "fixed"
             (not multiplied by the learning rate; λ = 1 erases the parameters).
-        stacked_axes: which axes count layers, for scanned models, which keep many
-            layers in one array: by name, as {"blocks": 1}, an int n for the first n
-            axes or a frozenset of positions; one of these for all arrays; or a function
-            of the parameters. Names that are left out have none.
-        axis_name: the mapped axis over which layers are split, or a tuple of several,
-            inside `jax.shard_map` or `jax.pmap`; for all arrays or by name, as
+        stacked_axes: which axes count layers, in scanned models, where one array holds
+            many layers. An int n stands for the first n axes, a frozenset for the axes
+            at these positions. Give one for all arrays, or one by name, as
+            {"blocks": 1}: names that are left out have no such axes. A function of the
+            parameters may return either.
+        axis_name: inside `jax.shard_map` or `jax.pmap`, the mapped axis over which
+            layers are split, or a tuple of several; for all arrays or by name, as
             `stacked_axes`.
         momentum: if False, step along the gradient, not its running average, which
             still predicts. For `optax.contrib.schedule_free`.

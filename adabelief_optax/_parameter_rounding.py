@@ -1,4 +1,4 @@
-"""Parameters of 16 bits: an update after which any addition has rounded at random.
+"""Parameters of 16 bits: an update with which any addition rounds at random.
 
 A bfloat16 parameter has eight significant bits. `p + u` rounds to nearest, so an update
 of less than half the gap to the next number changes nothing, and neither does the next
@@ -49,9 +49,9 @@ def stochastic_rounding(
 
         u′ = y − p
 
-    where y is one of the two neighbours of p + u in the parameter's dtype: the upper
-    one with the probability of how far up p + u lies between them. So the expectation
-    of y is p + u:
+    where y is one of the two neighbours of p + u in the parameter's dtype. If p + u
+    lies three quarters of the way up to the upper one, y is that one with probability
+    3/4. So on average y is p + u:
 
         tx = optax.chain(adabelief(1e-3), stochastic_rounding())
 
@@ -60,21 +60,21 @@ def stochastic_rounding(
     may not be a number of that dtype. Then y is one of the two nearest numbers on which
     the addition can land, chosen with probabilities that keep the expectation.
 
-    It must be the last transformation. Before another one, such as the learning
-    rate, it does nothing, without an error: its update is changed again, and what
-    `optax.apply_updates` adds is rounded to nearest. A wrapper such as
-    `optax.apply_if_finite` or `optax.MultiSteps` may go around the whole chain.
+    It must be the last transformation. Before another one, such as the learning rate,
+    it has no effect, and no error says so: the other changes the update again, and
+    `optax.apply_updates` rounds to nearest. A wrapper such as `optax.apply_if_finite`
+    or `optax.MultiSteps` may go around the whole chain.
 
     The random bits are a hash of the entry's position in its array, of its p and u, of
     the count of steps and of the seed. They need no key: the same state gives the same
-    step, however the array is sharded, and a checkpoint resumes bit for bit. The
-    position, with which equal entries round apart, is that in the array that `update`
-    sees: inside `jax.shard_map` the device's part, and in a scanned model the array of
-    all layers. An update moves an entry with a probability that is a multiple of 2⁻³²,
-    so that those below 2⁻³³ of the gap, 1e-12 at p = 1, are lost.
+    step, however the array is sharded, and a checkpoint resumes bit for bit. Because of
+    the position, equal entries round apart. It counts in the array that `update` sees:
+    inside `jax.shard_map` that is the device's part, and in a scanned model the array
+    of all layers. An update moves an entry with a probability that is a multiple of
+    2⁻³², so updates below 2⁻³³ of the gap (1e-12 at p = 1) are lost.
 
     Parameters of 32 bits or more, integers, None leaves and masked nodes pass
-    untouched. Where p + u rounds to what is not finite, u is passed on in the
+    untouched. If p + u rounds to a number that is not finite, u is passed on in the
     parameter's dtype.
 
     Args:
@@ -168,7 +168,7 @@ def _to_a_neighbour(u: jax.Array, p: jax.Array, bits: jax.Array) -> jax.Array:
     near, other = _neighbours(x, rest, dtype)
     y = jnp.where(_happens(x, rest, near, other, bits), other, near)
     to_y = _landing_at(y, p, mix(bits), dtype)
-    # As it is where nothing moves, for the sign of 0, and where the sum overflows.
+    # u stays as it is if it is 0, for the sign of 0, and if the sum overflows.
     as_it_is = (u == 0) | ~jnp.isfinite(near)
     limit = float(jnp.finfo(dtype).max)
     finite = jnp.where(jnp.isfinite(u), jnp.clip(u, -limit, limit), u)
@@ -197,9 +197,10 @@ def _happens(
 ) -> jax.Array:
     """Returns whether x + rest, between near and other, is to be rounded to the other.
 
-    The chance is how far it is on the way there, so that the expectation is x + rest.
+    The chance is the share of the way there that x + rest has come, so that the
+    expectation is x + rest.
     """
-    # Lest the differences of small numbers be subnormal, which some devices take for 0.
+    # Scaled, since differences of small numbers may be subnormal: 0 on some devices.
     scale = jnp.where(jnp.abs(x) < 1, 2.0**64, 1.0)
     x, rest, near, other = (number * scale for number in (x, rest, near, other))
     chance = ((x - near) + rest) / (other - near)

@@ -39,9 +39,9 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
             least one k is traced or above 0.
     """
     # A layer whose sums overflow is not projected in this step, so that it recovers:
-    # its quotients would be NaN, and s too from then on. Where
-    # A = B = C, far above ξ, both scales are 1. For a single layer fewer instructions
-    # set them to 1 in the end; for several, each user of a scale would repeat these.
+    # its quotients would be NaN, and s too from then on. If A = B = C, far above ξ,
+    # both scales are 1. For a single layer it takes fewer instructions to set them to 1
+    # in the end; for several, each user of a scale would repeat these.
     finite, several = jnp.isfinite(sums[:1] + sums[1:2]), sums[0].size != 1
     if several:
         sums = jnp.where(finite, sums, 1e18)
@@ -60,8 +60,8 @@ def mutual_scales(sums: jax.Array, rounds: tuple[tuple[Any, Any], ...]) -> jax.A
 
 
 def _not_zero(xi: Any, dtype: Any) -> Any:
-    # ξ = 0 is for vectors that are not zero. Those that are get 0, not 0/0.
-    # In the dtype of the sums, since in float16 even the smallest of theirs is 0.
+    # With ξ = 0 a zero vector would give 0/0; with a tiny ξ it gives 0. In the dtype of
+    # the sums: in float16, which ξ may have, their tiny number is 0.
     tiny = float(jnp.finfo(dtype).tiny)
     if isinstance(xi, float | int):
         return max(float(xi), tiny)
@@ -131,8 +131,8 @@ _traced_rounds = jax.custom_jvp(_stacked_rounds)
 
 @_traced_rounds.defjvp
 def _traced_rounds_jvp(primals: Any, tangents: Any) -> Any:
-    # Reverse mode cannot enter a loop of unknown length. But of each layer it makes two
-    # numbers of six, whose twelve derivatives, taken forwards, are all there is.
+    # Reverse mode cannot enter a loop of unknown length. But for each layer the loop
+    # makes two numbers of six, so there are only twelve derivatives, taken forwards.
     k, operands = primals
     each = jnp.eye(6, dtype=operands.dtype)
     each = each.reshape(6, 6, *(1,) * (operands.ndim - 1))

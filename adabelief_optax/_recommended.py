@@ -41,9 +41,8 @@ RECOMMENDED: dict[str, dict[str, Any]] = _Frozen(
         "transformer": _row(5e-4, 0.9, 1e-16, 1e-4, decay="decoupled", rectify=True),
         "rl_rainbow": _row(1e-4, 0.9, 1e-10, rectify=True),
         "rl_halfcheetah": _row(1e-3, 0.9, 1e-12, rectify=True),
-        # For `aida`, from the scripts in its authors' repository, for CIFAR-10 and -100
-        # and for Multi30k. There the rate rises in a straight line over 58,000 steps to
-        # what is given here.
+        # For `aida`, from its authors' scripts for CIFAR-10 and -100 and for Multi30k.
+        # The rate of the latter rises linearly over 58,000 steps to the value here.
         "aida_cifar": _row(1e-3, 0.9, 0.0, 5e-4, eps_root=1e-9, decay="coupled"),
         "aida_transformer": _row(1.1e-4, 0.9, 0.0, b2=0.98, eps_root=1e-16),
     }

@@ -40,9 +40,9 @@ def rectification(
         y = -jnp.log(jnp.maximum(b2, 1e-37)).astype(c2.dtype)
     t = count.astype(y.dtype)
     rho_inf = 1 + 2 / jnp.expm1(y)
-    # Early the two terms of ρₜ cancel all but a few of float32's digits, and with
-    # them the step at which the threshold is met. With q(x) = (x/2)·coth(x/2) − 1
-    # the same number is t − (2/y)(q(ty) − q(y)). Late it is that which cancels.
+    # Early on the two terms of ρₜ cancel all but a few of float32's digits, and blur
+    # the step at which the threshold is met. With q(x) = (x/2)·coth(x/2) − 1 the same
+    # number is t − (2/y)(q(ty) − q(y)). Later the terms of this formula cancel.
     x = t * y
     early = t - 2 / y * (_q(x) - _q(y))
     late = rho_inf - 2 * t / jnp.expm1(jnp.clip(x, 1.0, 80.0))

@@ -23,7 +23,7 @@ class Rule(NamedTuple):
     Attributes:
         weights: a and b where nothing is projected.
         rounds: pairs (k, xi) of projections, applied one after the other.
-        layers: over what they sum.
+        layers: the layers over which these sum.
     """
 
     weights: tuple[Any, Any] = (1, 1)

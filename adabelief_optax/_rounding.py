@@ -3,8 +3,8 @@
 A bfloat16 number has eight significant bits. An average with β₂ = 0.999 moves by at
 most a thousandth at a time when it falls, which is less than half the gap to the next
 such number: rounded to nearest it would never move again. So we round x up or down at
-random, up with the probability of how far up it lies between its two neighbours. On
-average nothing is lost, and small changes add up.
+random: three quarters of the way up to its upper neighbour, it goes up with probability
+3/4. On average nothing is lost, and small changes add up.
 
 The random bits of a moment are a hash of the count of steps, of the entry's position in
 its array and of the number that is replaced. They need no key, and the same state and
@@ -20,8 +20,8 @@ three are needed, and must be mixed well:
 The second moment takes one half of its hash and the average the other half of its own,
 so that they round independently even where both hold the same number.
 
-The residual is that of the average before it is rounded, and the step uses the rounded
-moments, as stored. So no unrounded copy has to stay in memory. The price is small: the
+The residual uses the average before it is rounded. The step uses the rounded moments,
+as stored, so no unrounded copy has to stay in memory. The price is small: the
 newest rounding adds about a fifth of the error that earlier roundings have left in the
 average.
 """
@@ -66,7 +66,7 @@ def round_moments(
         return m, s
     if s.ndim < m.ndim:
         return _rounded_average(t, m, mu), s
-    # The new s in the hash has it come first: each is written over its old number.
+    # With the new s in its hash, m comes after it: each is written over its old number.
     return _rounded_average(t, average_again(b1, g, mu), mu, s), s
 
 
@@ -92,7 +92,7 @@ def random_bits(key: jax.Array, word: jax.Array) -> jax.Array:
 
     Args:
         key: a scalar that differs at every step, itself well mixed.
-        word: uint32, with which entries at the same position of other arrays differ.
+        word: uint32, in which entries at the same position of other arrays differ.
     """
     return mix((word + _by_position(word)) ^ key)
 

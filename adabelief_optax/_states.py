@@ -1,4 +1,4 @@
-"""The states of the belief transformations, and whether one is that of an optimizer.
+"""The states of the belief transformations, and whether one fits an optimizer.
 
 Without AMSGrad the state is `optax.ScaleByBeliefState` itself, so that code and
 checkpoints made for `optax.adabelief` fit. With AMSGrad it has one more field.
@@ -43,7 +43,7 @@ BeliefState: TypeAlias = optax.ScaleByBeliefState | ScaleByBeliefAmsgradState
 def after_step(state: Any, t: jax.Array, live: list[bool], stepped: list[Any]) -> Any:
     """Returns the state with the new moments of the leaves that were stepped.
 
-    They are in the dtypes of the old, and placed as these.
+    The new moments have the dtypes of the old ones, and are placed like them.
     """
 
     def stored(name: str, new: list[jax.Array]) -> Any:
@@ -58,7 +58,7 @@ def after_step(state: Any, t: jax.Array, live: list[bool], stepped: list[Any]) -
     new = {"mu": [x.m for x in stepped], "nu": [x.s for x in stepped]}
     if hasattr(state, "nu_max"):
         new["nu_max"] = [x.d for x in stepped]
-    # Not a new state, so that one of another class with these fields stays one.
+    # Not a new state, so that one of another class with these fields keeps its class.
     return state._replace(count=t, **{name: stored(name, x) for name, x in new.items()})
 
 
@@ -67,7 +67,7 @@ def tree_of_layers(
 ) -> optax.Updates:
     """Returns a tree like the parameters with other leaves: some with fewer axes.
 
-    The nodes around those name the layer axes alone.
+    The nodes around leaves with fewer axes name the layer axes alone.
     """
     old, treedef = jax.tree.flatten(params)
     if list(map(jnp.ndim, leaves)) == list(map(jnp.ndim, old)):
@@ -97,7 +97,7 @@ def check_state(state: Any, amsgrad: bool) -> None:
 
 
 def leaves_that_move(gradients: Any, mu: Any) -> list[bool]:
-    """Returns of each leaf whether it has a gradient: not where that is None.
+    """Returns whether each leaf has a gradient: not where the gradient is None.
 
     Raises:
         ValueError: if the gradients do not fit the state, naming the first bad leaf.
@@ -153,7 +153,10 @@ def _check_gradient(name: str, g: Any, m: Any) -> None:
     dtype, of_m = jnp.result_type(g), jnp.result_type(m)
     complex_for_real = jnp.iscomplexobj(g) and not jnp.iscomplexobj(m)
     if complex_for_real or not jnp.issubdtype(dtype, jnp.inexact):
-        raise ValueError(f"gradient '{name}' has dtype {dtype}, its average {of_m}")
+        raise ValueError(
+            f"gradient '{name}' has dtype {dtype}, but its average in the state has "
+            f"{of_m}"
+        )
 
 
 def check_moments(
@@ -216,8 +219,8 @@ def _possible(
 ) -> frozenset[Any]:
     """Returns the dtypes that a moment can have, for a gradient of a dtype.
 
-    The state does not say what the parameters were, of which the gradients may be in
-    another dtype. Where no dtype is asked for, Optax takes that of the parameter.
+    The state does not say which dtype the parameters had, and the gradients may have
+    another one. If no dtype is asked for, Optax takes that of the parameter.
     `widest`, which tells whether JAX has 64 bits now, is there for the cache.
     """
     del widest
@@ -230,7 +233,7 @@ def _possible(
 def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
     """Returns the updates in the dtypes of the parameters.
 
-    Without parameters, or with others than those of the gradients, they have the dtypes
+    Without parameters, or with some that do not fit the gradients, they have the dtypes
     of the gradients.
     """
     treedef: Any = jax.tree.structure(gradients)
@@ -244,7 +247,7 @@ def store_updates(u: list[jax.Array], gradients: Any, params: Any) -> Any:
 
 
 def placed_like(x: jax.Array, like: Any) -> jax.Array:
-    """Returns x, in explicit sharding split over devices as `like` is."""
+    """Returns x; in explicit sharding, split over devices as `like` is."""
     here, there = jax.typeof(x).sharding, jax.typeof(like).sharding
     explicit = AxisType.Explicit in (there.mesh.axis_types or ())
     if not explicit or here == there or x.ndim != jnp.ndim(like):

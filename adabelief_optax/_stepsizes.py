@@ -1,7 +1,7 @@
-"""What an optimizer's state says of its steps: 1/(√d̂ + eps), and its statistics.
+"""The stepsizes 1/(√d̂ + eps) that an optimizer's state holds, and their statistics.
 
-Only what the state holds is used, neither learning rate nor gradients, so that the
-stepsizes can be looked at between any two steps.
+Neither learning rate nor gradients are used, so the stepsizes can be looked at between
+any two steps.
 """
 
 import functools
@@ -29,7 +29,7 @@ def stepsizes(
     b2: chex.Numeric | None = None,
     eps: chex.Numeric | None = None,
 ) -> Any:
-    """Returns the adaptive stepsizes that an optimizer's last step has used.
+    """Returns the adaptive stepsizes that an optimizer's last step used.
 
     For each entry of the parameters, or each layer with `processing="pre"`,
 
@@ -38,15 +38,15 @@ def stepsizes(
     with dₜ the largest s so far with AMSGrad, else sₜ. The step is mₜ/(1−β₁ᵗ)
     times this, times the learning rate; with `processing="post"` it is times the
     layer's mean of these, and with `rectify` also times rₜ where that is usable.
-    None of these factors is included. For a gradient that comes as predicted a
-    stepsize grows to √((1−β₂)/ε_root), or a little more where s is in bfloat16.
+    None of these factors is included. For a gradient that comes as predicted, a
+    stepsize grows to √((1−β₂)/ε_root), or a little more if s is in bfloat16.
 
     The belief state may be anywhere in the state: in chains, `optax.masked`,
     `optax.partition`, `optax.MultiSteps`, `optax.inject_hyperparams`,
     `optax.apply_if_finite` and other wrappers, as well as in the state of a Flax
     `nnx.Optimizer`, whose variables are read. It may be one of
-    `optax.adabelief`. Several that share the parameters among them, as in
-    `optax.partition`, make one tree. All is computed in at least float32.
+    `optax.adabelief`. Several belief states that share the parameters among them, as
+    in `optax.partition`, make one tree. Everything is computed in at least float32.
 
     Args:
         opt_state: the state of an optimizer. Before the first step, t = 0, there
@@ -55,8 +55,8 @@ def stepsizes(
             `optax.inject_hyperparams`: None takes the value from there, and
             otherwise the default 0.999. It matters while β₂ᵗ is not small.
         eps: ε of the optimizer. None takes the injected value, and otherwise
-            1e-16. That is also right for ε = 0: beside the default ε_root of any
-            optimizer here it is too small to change a digit of float32.
+            1e-16. This is also right for ε = 0: beside the default ε_root of any
+            optimizer here, 1e-16 is too small to change a digit of float32.
 
     Returns:
         A tree like the parameters; with `processing="pre"` each leaf has one
@@ -113,7 +113,7 @@ def stepsize_statistics(
     """Returns mean, std, min and max of the stepsizes of every layer.
 
     They are scalars under flat names, for a metrics writer, and may be computed
-    inside `jax.jit`, so that four numbers per layer leave the device. Where
+    inside `jax.jit`, so that only four numbers per layer leave the device. If
     `stacked_axes` says that an array holds several layers, the index of the layer
     follows the name of the array:
 
@@ -129,7 +129,7 @@ def stepsize_statistics(
         opt_state: the state of an optimizer, or a tree from `stepsizes`.
         b2: as in `stepsizes`; for a state.
         eps: as in `stepsizes`; for a state.
-        stacked_axes: which axes of a leaf index layers, as in
+        stacked_axes: which axes of an array count layers, as in
             `scale_by_layerwise_belief`; not traced, because names depend on it.
         prefix: the first part of each name; "" for none.
 
@@ -207,8 +207,8 @@ def _stepsizes_of(state: Any, b2: Any, eps: Any) -> Any:
 
 
 def _on_device(x: Any) -> Any:
-    """Returns an array that was kept in the host's memory in that of its device."""
-    space = getattr(jax.typeof(x), "memory_space", None)  # which older JAX has not
+    """Returns an array in its device's memory, also if it was kept in the host's."""
+    space = getattr(jax.typeof(x), "memory_space", None)  # which older JAX lacks
     if space is None or space == jax.memory.Space.Device:
         return x
     return jax.device_put(x, jax.memory.Space.Device)

@@ -1,4 +1,4 @@
-"""The transformations: two that scale by the belief, and the marks before them."""
+"""The transformations: two that scale by the belief, and the marks to put before."""
 
 from functools import partial
 from typing import Any, Literal
@@ -50,43 +50,42 @@ def scale_by_belief(
     The gradients may be a tree of real or complex arrays of any shape, scalars
     and empty arrays included, in float16 or more. A gradient of None leaves the
     moments of its leaf as they are, and the update is None. Masked nodes pass
-    through. All is computed in at least float32. The update has the parameter's
-    dtype where `update` is given parameters, else the gradient's, and
-    is limited to ±65504 in float16. Any number may be given as an array. The squares
-    of gradients must be finite: in float32 gradients stay below 1.8e19, beyond which
-    s is infinite and the entry stands still for good.
+    through. Everything is computed in at least float32. The update has the parameter's
+    dtype where `update` is given parameters, else the gradient's, and is limited to
+    ±65504 in float16. Any number may be given as an array. The squares of gradients
+    must be finite: in float32 gradients must stay below 1.8e19. Beyond that, s is
+    infinite and the entry never moves again.
 
     Args:
-        b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g, so that no residual
-            g − m is left: `update` refuses it, unless `ignore_prediction` is before.
-            For steps without momentum use `momentum=False`.
+        b1: β₁ in [0, 1), decay rate of the prediction. At 0, m = g and no residual
+            g − m is left, so `update` refuses it, unless `ignore_prediction` stands
+            before. For steps without momentum use `momentum=False`.
         b2: β₂ in [0, 1), decay rate of s. At 0, s is the last square alone.
         eps: ε ≥ 0, added to the root.
         eps_root: ε_root ≥ 0, added to s at each step, so that it accumulates to
-            ε_root/(1−β₂). No stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), but for the
-            rounding of a bfloat16 s. No other argument decides more. It must be above 0
-            to differentiate through the update; at eps = eps_root = 0 an entry whose
-            residuals were all zero gives 0/0.
+            ε_root/(1−β₂). No stepsize 1/(√ŝ + ε) exceeds √((1−β₂)/ε_root), except by
+            the rounding of a bfloat16 s. To differentiate through the update it must be
+            above 0. At eps = eps_root = 0 an entry whose residuals were all zero gives
+            0/0.
         momentum: if False, step along the gradient, uₜ = gₜ / (√(dₜ/(1−β₂ᵗ)) + ε),
             not along its running average, which still predicts. For wrappers that
             bring their own momentum, such as `optax.contrib.schedule_free`.
         nesterov: replace the corrected average by
             β₁ mₜ/(1−β₁ᵗ⁺¹) + (1−β₁) gₜ/(1−β₁ᵗ), as Optax does.
         amsgrad: divide by the largest s so far; one more array of state.
-        rectify: multiply by RAdam's rₜ, and do not adapt while it is unusable
-            (the first five steps at β₂ = 0.999; every step if β₂ ≤ 2/3). The
-            update is then rₜ √(1−β₂ᵗ) · mₜ/(1−β₁ᵗ) / (√dₜ + ε), as in the
-            authors' code. Unlike theirs it uses dₜ.
-        degenerate_to_sgd: in those steps, take mₜ/(1−β₁ᵗ) (True) or stand still.
+        rectify: multiply by RAdam's rₜ: the update is
+            rₜ √(1−β₂ᵗ) · mₜ/(1−β₁ᵗ) / (√dₜ + ε), as in the authors' code. Unlike
+            theirs it uses dₜ. While rₜ is unusable, do not adapt (in the first five
+            steps at β₂ = 0.999; in every step if β₂ ≤ 2/3).
+        degenerate_to_sgd: while rₜ is unusable, take mₜ/(1−β₁ᵗ) (True) or stand still.
         mu_dtype: dtype of m in the state, by default the parameter's, at least
             float32. A complex parameter's m stays complex. In bfloat16 or float16
-            it takes half the memory and is rounded stochastically: up with the
-            probability of how far up it is between its two neighbours, so that
+            it takes half the memory and is rounded stochastically: three quarters of
+            the way up to its upper neighbour it goes up with probability 3/4, so that
             small changes add up. The random bits are a hash of t, of the entry's
             position in its array and of its old moments. They need no key, and are
-            the same however `jax.jit` shards the arrays. Nothing is computed for it
-            where the dtype has 32 bits. float16 holds at most 65504, and in steps of
-            6e-8 below 6e-5.
+            the same however `jax.jit` shards the arrays. With 32 bits none of this is
+            computed. float16 holds at most 65504; below 6e-5 it has steps of 6e-8.
         nu_dtype: dtype of s (and d), likewise, and real, but not float16, in which
             the squares of small gradients are 0. With both in bfloat16 the state
             takes 4 bytes per parameter. After 5,000 steps of stationary noise the means
@@ -95,8 +94,8 @@ def scale_by_belief(
             was 2 % above float32's after 5,000 steps, 4 % after 20,000.
 
     Returns:
-        An `optax.GradientTransformationExtraArgs` with the state of Optax's own,
-        `optax.ScaleByBeliefState`, or with `amsgrad` `ScaleByBeliefAmsgradState`.
+        An `optax.GradientTransformationExtraArgs`. Its state is Optax's own,
+        `optax.ScaleByBeliefState`, or with `amsgrad` a `ScaleByBeliefAmsgradState`.
 
     Raises:
         ValueError: if an argument is out of range; in `init`, for a parameter
@@ -163,16 +162,16 @@ def scale_by_layerwise_belief(
 
         sₜ = β₂ sₜ₋₁ + (1−β₂) mean |eₜ|² + ε_root
 
-    With "post" s has every entry, and the stepsizes 1/(√d̂ + ε) are averaged over
-    the layer:
+    With "post" every entry keeps its own s, and the stepsizes 1/(√d̂ + ε) are
+    averaged over the layer:
 
         uₜ = m̂ₜ · mean 1/(√d̂ₜ + ε)
 
-    "pre" is the authors' published code. For "post" there is none; this is our
-    reading of the abstract's "averaging over the stepsizes of each layer". A sum
-    of squares over a layer that is too large for its dtype counts as the largest
-    number, so that an average survives one huge gradient. Put `ignore_prediction`
-    before it, and it is LAdam's step.
+    "pre" is what the authors' published code does. For "post" they published none; it
+    is our reading of the abstract's "averaging over the stepsizes of each layer". If
+    a layer's sum of squares is too large for its dtype, the largest number stands in
+    for it, so that s survives one huge gradient. Put `ignore_prediction` before it,
+    and it is LAdam's step.
 
     Args:
         b1: as in `scale_by_belief`.
@@ -182,17 +181,17 @@ def scale_by_layerwise_belief(
         processing: "pre" or "post". With "post" give a larger eps_root, such as 1e-8:
             an entry without gradients has the largest stepsize, 3e6 at the default, and
             the mean passes it on to the layer.
-        stacked_axes: which axes of an array index layers. None: an array is one layer.
-            An int n: the first n axes. A frozenset: these positions, where negative
-            ones count from the end. One of these is for all arrays; a tree by name,
-            such as {"blocks": 1}, is for those below that name, and the others have
-            none; a function of the parameters returns one of these. If all axes of an
-            array index layers, each entry is a layer, as in `scale_by_belief`. It
-            decides shapes, so a traced value is refused.
-        axis_name: the mapped axis, or a tuple of several, over which layers are split,
-            inside `jax.shard_map` or `jax.pmap`. For all arrays or by name, as
-            `stacked_axes`: where one mesh axis splits the layers of one array and the
-            inside of another, name it for the second alone.
+        stacked_axes: which axes of an array count layers. None: an array is one layer.
+            An int n: the first n axes. A frozenset: the axes at these positions;
+            negative ones count from the end. Any of these holds for all arrays. In a
+            tree with names, such as {"blocks": 1}, it holds for the arrays below its
+            name, and all others have none. A function of the parameters may return any
+            of these. If all axes of an array count layers, each entry is a layer, as in
+            `scale_by_belief`. Shapes depend on it, so a traced value is refused.
+        axis_name: inside `jax.shard_map` or `jax.pmap`, the mapped axis over which
+            layers are split, or a tuple of several. For all arrays or by name, as
+            `stacked_axes`: if one mesh axis divides one array between its layers, and
+            another array inside its layers, name it for the second array alone.
         momentum: as in `scale_by_belief`.
         nesterov: as in `scale_by_belief`.
         amsgrad: as in `scale_by_belief`.
@@ -270,16 +269,16 @@ def layerwise_projection(
     layer, whatever K is. For even K and ξ → 0, e = cosᴷ∠(g,m) (g − m). Two
     projections in a row act as one with the sum of their k. Only `scale_by_belief`
     and `scale_by_layerwise_belief` can read a marked gradient, so put one of them
-    next. It has no state.
+    next.
 
     Args:
         k: K, the number of rounds, an integer of at least 0, static or traced.
             0 is AdaBelief's g − m; for large K the residual tends to 0 unless
             gradient and prediction are parallel.
-        xi: ξ ≥ 0, added to the square of each length. 0 projects exactly, and
-            a zero vector onto zero. As it grows the residual tends to 0.
-        stacked_axes: which axes of a leaf index layers, as in
-            `scale_by_layerwise_belief`. By default a leaf is one layer.
+        xi: ξ ≥ 0, added to the square of each length. 0 projects exactly, and a
+            zero vector onto zero. As ξ grows the residual tends to 0.
+        stacked_axes: which axes of an array count layers, as in
+            `scale_by_layerwise_belief`. By default an array is one layer.
         axis_name: as in `scale_by_layerwise_belief`.
 
     Returns:
@@ -313,7 +312,7 @@ def layerwise_projection(
         if not rule.rounds and not rule.is_default:
             raise ValueError(
                 "layerwise_projection() got a gradient marked by ignore_prediction() "
-                "or weigh_prediction(): use one of them for each leaf"
+                "or weigh_prediction(): use one mark for each leaf"
             )
         if not rule.rounds:
             return Rule(rounds=rounds, layers=layers)
@@ -343,7 +342,7 @@ def ignore_prediction() -> optax.GradientTransformationExtraArgs:
 
     Returns:
         An `optax.GradientTransformationExtraArgs` without state. Its `update`
-        raises `ValueError` for gradients that `layerwise_projection` marked.
+        raises `ValueError` for gradients that are marked already.
 
     Example:
         >>> import jax.numpy as jnp, optax
@@ -378,7 +377,7 @@ def weigh_prediction(mu: chex.Numeric = 0.5) -> optax.GradientTransformationExtr
 
     Returns:
         An `optax.GradientTransformationExtraArgs` without state. Its `update` raises
-        `ValueError` for gradients that another of these transformations marked.
+        `ValueError` for gradients that are marked already.
 
     Raises:
         ValueError: if μ is not in [0, 1].

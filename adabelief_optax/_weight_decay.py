@@ -1,4 +1,4 @@
-"""Rule, weight decay, learning rate: the decay is a position in the chain.
+"""Rule, weight decay, learning rate: the form of decay is its position in the chain.
 
 decoupled    rule, decay, rate      p − η(u + λp)     AdamW
 coupled      decay, rule, rate      g + λp            L2, seen by the moments
@@ -49,10 +49,11 @@ def _times(sign: int, x: optax.ScalarOrSchedule) -> optax.ScalarOrSchedule:
 
 
 def _checked(mask: Any) -> Callable[[Any], Any]:
-    """Returns a function of a tree that gives its mask, if that is one.
+    """Returns a function that takes a tree and returns its mask, checked.
 
     Raises:
-        ValueError: for a mask that does not fit the tree, or has other than bools.
+        ValueError: for a mask that does not fit the tree, or has leaves other than
+            bools.
     """
     allowed = (
         "weight_decay_mask must be, or return, a tree of bools like the parameters"

@@ -1,38 +1,40 @@
-"""Who waits with whom: the one file that knows XLA.
+"""How sums over layers are made: the one file that knows XLA.
 
-`step` in `_engine.py` is one leaf, written in the order of the equation. Where it needs
-sums over its layers it yields `Sums`, and waits. All leaves wait together here; how
+`step` in `_engine.py` steps one leaf, in the order of the equations. Where it needs
+sums over its layers, it yields `Sums` and waits. Here all leaves wait together. How
 their sums are made changes no number, only what it costs:
 
-Devices. Where JAX says how a leaf is split, that is in explicit sharding and inside
-`jax.shard_map`, XLA would take each of its sums out of the all-reduce by a kernel of
-its own. We add up on each device first, put the sums of all leaves into one array, and
-add that up over the devices, once.
+Devices. JAX says how a leaf is split in explicit sharding and inside `jax.shard_map`.
+There XLA would take each sum out of the all-reduce with a kernel of its own. We add up
+on each device first, put the sums of all leaves into one array, and add that up over
+the devices, once.
 
-GPU. XLA sums a large array with two kernels: one leaves some hundred numbers, one adds
-these up; and so for each sum of each array. We write the first sum ourselves, with as
-many numbers for each array, so that one second kernel adds up those of four arrays. The
-kernels that make the steps of the four all read its result, so XLA makes them one, too.
+GPU. XLA sums a large array with two kernels: one reduces it to some hundred numbers,
+one adds these up. It does so for each sum of each array. We write the first reduction
+ourselves, to equally many numbers for each array, so that one second kernel adds up
+those of four arrays. The kernels that make the steps of these four arrays all read its
+result, so XLA makes them one, too.
 
-GPU. XLA writes the new average m in the kernel that sums over the layer, but not to
-where the old one is, and copies it there in the end: 8 bytes per parameter. We make the
-old average depend on the sums. XLA then makes m again, in place, in the kernel that
+GPU. XLA computes the new average m in the kernel that sums over the layer. It writes m
+to a new buffer, and in the end copies it over the old m: 8 bytes per parameter. We make
+the old m depend on the sums. XLA then computes m again, in place, in the kernel that
 makes the step.
 
-CPU. Were `+ eps_root` the last operation of the second moment, on one array, XLA
-would repeat it inside the parameter update. That would need the old s after it is
-overwritten: a copy, and twice the work. So we add it to another array first (the
+CPU. If `+ eps_root` were the last operation of the second moment s, on one array, XLA
+would compute s again inside the parameter update. That would need the old s after it is
+overwritten: a copy, and twice the work. So we add eps_root to the square first (the
 parentheses in `_moments.py`).
 
-CPU, averages of 16 bits. XLA would keep the m from which s was made, as it was before
-it is rounded, in an array of its own. `average_again` says m by another formula, so
-that XLA makes it again instead.
+CPU, averages of 16 bits. XLA would keep the unrounded m, from which s was made, in an
+array of its own. `average_again` writes m as another formula, so that XLA computes it
+again instead.
 
 Numbers of 16 bits. XLA may leave out a cast to 16 bits that a cast back undoes, in one
-program and not in another. `rounded_for_certain` it may not leave out.
+program and not in another. It may not leave out `rounded_for_certain`.
 
 Small leaves. For each of many small leaves XLA has dozens of instructions to compile.
-We take three sums of a small leaf as one, and the projections of sixteen as one array.
+We take the three sums of a small leaf as one, and the projections of sixteen leaves as
+those of one array.
 """
 
 from collections.abc import Callable, Generator
@@ -53,15 +55,15 @@ _LARGE = 2**16  # entries; XLA sums fewer in one kernel
 _SMALL = 2**12  # up to here one stacked sum is as fast as three
 _FEW = 16  # small leaves whose projections are those of one array
 _ALIKE = 4  # leaves that share their kernels on a GPU
-_NUMBERS = 2**10  # that the first sum leaves of a leaf there, unless it is huge
-_SUMMED = 2**13  # entries for one number, beyond which XLA would sum twice again
+_NUMBERS = 2**10  # to which our first sum reduces a leaf there, unless it is huge
+_SUMMED = 2**13  # entries for one of these; of more XLA would sum twice again
 
 
 class Sums(NamedTuple):
     """What a step asks for: sums of arrays over the layers of its leaf.
 
-    The answer is the sums, on a leading axis, or the scales that these rounds of
-    projections make of them; and m, which may have been made again.
+    The answer is a pair: the sums, on a leading axis, or the scales that `rounds` of
+    projection make of them; and m, which may have been computed again.
     """
 
     arrays: tuple[jax.Array, ...]
@@ -77,7 +79,7 @@ class _Platform(NamedTuple):
     """What is done for a kind of device, and not for others."""
 
     gpu: bool = False
-    keeps_order: bool = False  # of two arrays of which one must come later
+    keeps_order: bool = False  # whether one array must be made after another
 
 
 def run(
@@ -222,7 +224,7 @@ def _sums(
 
 
 def _explicit_axes(x: jax.Array) -> frozenset[str]:
-    """Returns the axes of explicit sharding, over which we add the sums up ourselves."""
+    """Returns the axes of explicit sharding, over which we add up ourselves."""
     if not hasattr(jax, "shard_map"):  # JAX 0.6: it adds them up one by one
         return frozenset()
     mesh = jax.typeof(x).sharding.mesh
@@ -285,7 +287,7 @@ def _first_sum(x: jax.Array) -> jax.Array:
     if not is_large(x):
         return x.reshape(-1)
     wanted = max(_NUMBERS, 1 << (x.size // _SUMMED).bit_length())
-    # A power of 2, as many as the size is a multiple of.
+    # A power of 2 that divides the size.
     return x.reshape(min(wanted, x.size & -x.size), -1).sum(-1)
 
 
@@ -316,22 +318,22 @@ def _again(
     sums: jax.Array,
     square: jax.Array,
 ) -> jax.Array:
-    """Returns m, which may be made again of an old one that comes after the sums.
+    """Returns m, perhaps computed again from an old m that comes after the sums.
 
     Args:
         predict: makes m of a leaf.
         leaf: with the old average.
         asked: what was to be summed, and m.
-        platform: what it is made for.
-        sums: of the leaf and those in its group.
-        square: those of its squares.
+        platform: what the program is compiled for.
+        sums: those of the leaf and of the others in its group.
+        square: the leaf's sums of squares.
     """
     mean_alone = len(asked.arrays) == 1
     if not platform.keeps_order or (mean_alone and not platform.gpu):
         return asked.m
     if not is_wide(leaf.m):
-        # XLA would keep m in 32 bits. It would take a barrier, too, for a reason to
-        # keep an array of 32 bits, but not a number that it cannot know to be 0.
+        # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
+        # bits. To add a number that XLA cannot know to be 0 does not.
         if not is_large(leaf.m):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
@@ -354,7 +356,7 @@ def average_again(b1: Any, g: jax.Array, old: jax.Array) -> jax.Array:
 def rounded_for_certain(x: jax.Array, dtype: Any) -> jax.Array:
     """Returns x in float32, rounded to the nearest number that a dtype of 16 bits has.
 
-    Of float16's subnormal numbers the caller must take care.
+    The caller must take care of float16's subnormal numbers.
     """
     info = jnp.finfo(dtype)
     rounded: jax.Array = jax.lax.reduce_precision(x, info.nexp, info.nmant)
