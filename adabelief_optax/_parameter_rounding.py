@@ -51,7 +51,7 @@ def stochastic_rounding(
 
     where y is one of the two neighbours of p + u in the parameter's dtype. If p + u
     lies three quarters of the way up to the upper one, y is that one with probability
-    3/4. So on average y is p + u:
+    3/4. So on average y is p + u. For example:
 
         tx = optax.chain(adabelief(1e-3), stochastic_rounding())
 

@@ -148,8 +148,8 @@ def treebank(trainings: list[Training]) -> Iterator[str]:
     yield paragraph(f"""
         Lower is better. AdaBelief's lead over Adam grows with the number of layers:
         {one} with one, {two} with two, {three} with three. The replication has no full
-        run of AdaBelief here. The learning rate falls after epochs 100 and 145. Before
-        that, with two and three layers, SGD is ahead of AdaBelief and Adam.
+        run of AdaBelief here. The learning rate falls after epochs 100 and 145. Up to
+        the first fall, with two and three layers, SGD is ahead of AdaBelief and Adam.
     """)
     yield "![Test perplexity on Penn Treebank](figures/published/treebank.png)\n\n"
 
