@@ -31,9 +31,9 @@ set before its first run, and allows for the scatter. With momentum, `mnist_vae`
 hardly begun to learn after its first epoch, and there our own seeds lie further apart
 than the miss.
 
-The curves of `quadratic_deep` are not in the table. At all epochs they lie within three
-standard deviations of ours, over 25 orders of the batches. `--check` trains these
-again, in a minute.
+The published curves of `quadratic_deep` are not in the table. At all epochs they lie
+within three standard deviations of our mean over 25 orders of the batches. `--check`
+trains ours again, in a minute.
 
 CIFAR-10, recompressed as JPEG, was trained on an H100. Five comparisons finished, and
 all five are held. All five published accuracies are above ours, perhaps because of the
@@ -42,9 +42,9 @@ recompression. The runs with momentum did not finish in time. Our curves were no
 table).
 
 Nothing has been tuned on CIFAR-10 yet, so this page cannot say whether AdaBelief
-converges like Adam there. The last command above would tell. Whether it generalises
-like SGD only long runs can tell: the same command with `--epochs 100`, on a GPU. We
-have run neither.
+converges like Adam there. The last command above would tell. Only long runs can tell
+whether it generalises like SGD: the same command with `--epochs 100`, on a GPU. We have
+run neither.
 
 In the table, "2.14 of 3 points off" means: off by 2.14 points, where 3 are allowed.
 
@@ -55,8 +55,8 @@ Three things about the published curves are easily missed.
 
 - **It is rectified AdaBelief**, with eps 1e-14. Its first five steps are plain
   momentum. On `quadratic_deep` these five make nearly all of the fall of the test loss
-  in the first epoch, from {start:.0f} to {after:.0f}. There, at the published rate of
-  1e-3, our rectified AdaBelief ends at a validation loss of {rectified:.1f}. Without
+  in the first epoch, from {start:.0f} to {after:.0f}. There our rectified AdaBelief ends
+  at a validation loss of {rectified:.1f}, at the published rate of 1e-3. Without
   rectification it ends at {plain:.1f}. So the curves say nothing about the paper's own
   method.
 - **The batches are the same in every epoch.** DeepOBS shuffles once. So 104 of the

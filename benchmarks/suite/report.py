@@ -25,8 +25,8 @@ INTRODUCTION = """# Results of the benchmark suite
 records in `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
-NOT_YET = """**Not yet trained to the end**, and so left out of the tables below.
-`python -m benchmarks run` continues with these:
+NOT_YET = """**Not yet trained to the end**, and so left out below, except for a first
+look. `python -m benchmarks run` continues with these:
 
 """
 LOOK = """## A first look, from three seeds
@@ -95,7 +95,7 @@ EPS = """## eps
 Each optimizer was tuned with two eps. For Adam and AdamW these are the default, 1e-8,
 and 1e-4; for the others the default, 1e-16, and 1e-8. A cell says how much better the
 default ends on the validation data: above 0 the default is better. It is the mean ±
-standard error over the tuning seeds that both have; their number is in parentheses.
+standard error over the tuning seeds that both eps have; their number is in parentheses.
 Each eps has the learning rate that is best with it. Three seeds say little.
 
 """
@@ -227,9 +227,9 @@ def measured_on(rows: pd.DataFrame) -> str:
     machines = rows.groupby("machine").size().sort_values(ascending=False)
     words = "; ".join(f"{count:,} on {name}" for name, count in machines.items())
     return (
-        f"These are {len(rows) - fresh:,} tuning runs and {fresh:,} final runs with "
-        f"new seeds, of which {np.sum(rows.failed):,} failed. They ran on these "
-        f"machines: {words}.\n"
+        f"There are {len(rows) - fresh:,} tuning runs and {fresh:,} final runs with "
+        f"new seeds; {np.sum(rows.failed):,} of all failed. They ran on these machines: "
+        f"{words}.\n"
     )
 
 
