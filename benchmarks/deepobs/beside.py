@@ -55,8 +55,8 @@ Three things about the published curves are easily missed.
 
 - **It is rectified AdaBelief**, with eps 1e-14. Its first five steps are plain
   momentum. On `quadratic_deep` these five make nearly all of the fall of the test loss
-  in the first epoch, from {start:.0f} to {after:.0f}. There our rectified AdaBelief ends
-  at a validation loss of {rectified:.1f}, at the published rate of 1e-3. Without
+  in the first epoch, from {start:.0f} to {after:.0f}. There our rectified AdaBelief
+  ends at a validation loss of {rectified:.1f}, at the published rate of 1e-3. Without
   rectification it ends at {plain:.1f}. So the curves say nothing about the paper's own
   method.
 - **The batches are the same in every epoch.** DeepOBS shuffles once. So 104 of the

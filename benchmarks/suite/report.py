@@ -228,8 +228,8 @@ def measured_on(rows: pd.DataFrame) -> str:
     words = "; ".join(f"{count:,} on {name}" for name, count in machines.items())
     return (
         f"There are {len(rows) - fresh:,} tuning runs and {fresh:,} final runs with "
-        f"new seeds; {np.sum(rows.failed):,} of all failed. They ran on these machines: "
-        f"{words}.\n"
+        f"new seeds; {np.sum(rows.failed):,} of all failed. They ran on these "
+        f"machines: {words}.\n"
     )
 
 
