@@ -46,7 +46,7 @@ def logits_of(model: eqx.Module, x: jax.Array) -> jax.Array:
 
 
 def make_optimizer() -> optax.MultiSteps:
-    """Returns Aida on accumulated gradients; the schedule counts its steps."""
+    """Returns Aida on accumulated gradients; the schedule counts Aida's steps."""
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = aida(
         rate,

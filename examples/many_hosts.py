@@ -156,7 +156,7 @@ class Program:
 
 
 def batch_of(step: int, size: int, seed: int) -> np.ndarray:
-    """Returns the images that a step takes, in a new order each epoch."""
+    """Returns the indices of a step's images, in a new order each epoch."""
     epoch, position = divmod(step - 1, IMAGES // size)
     order = np.random.default_rng([seed, epoch]).permutation(IMAGES)
     return order[position * size : (position + 1) * size]
