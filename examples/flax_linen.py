@@ -46,7 +46,7 @@ class Network(nn.Module):
 
 
 def make_optimizer() -> optax.MultiSteps:
-    """Returns AdaBelief on accumulated gradients; the schedule counts AdaBelief's steps."""
+    """Returns AdaBelief on accumulated gradients; the schedule counts its steps."""
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = adabelief(
         rate,
