@@ -33,9 +33,9 @@ test-long: $(INSTALLED)
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -m "quick or not (slow or long)" tests/package $(ARGS)
 
-# All tests of the package, and none of the benchmarks and the documents.
+# The tests of the package, and none of the benchmarks and the documents.
 test-package: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not drill" tests/package adabelief_optax $(ARGS)
+	$(BIN)/python -m pytest tests/package adabelief_optax $(ARGS)
 
 # The notebooks from their start to their end, with fewer steps.
 test-notebooks: $(INSTALLED)

@@ -146,8 +146,11 @@ def _answers_for(
 
 
 def _entry(sums: jax.Array, row: int, column: int) -> jax.Array:
-    row_alone = jax.lax.index_in_dim(sums, row, keepdims=False)
-    return jax.lax.index_in_dim(row_alone, column, keepdims=False)
+    rest = sums.shape[2:]
+    alone = jax.lax.slice(
+        sums, (row, column, *[0] * len(rest)), (row + 1, column + 1, *rest)
+    )
+    return jax.lax.squeeze(alone, (0, 1))
 
 
 def _groups(asked: list[Sums], gpu: bool) -> list[list[int]]:
@@ -269,8 +272,9 @@ def _local_sums(
 
 def _is_here(x: jax.Array) -> bool:
     # Parts of an array that XLA splits by itself would have to travel.
-    mesh = jax.typeof(x).sharding.mesh
-    return mesh.size <= 1 or AxisType.Auto not in (mesh.axis_types or ())
+    mesh, spec = jax.typeof(x).sharding.mesh, jax.typeof(x).sharding.spec
+    known = AxisType.Auto not in (mesh.axis_types or ()) and not any(spec)
+    return mesh.size <= 1 or known
 
 
 def _sums_of_leaf(arrays: tuple[jax.Array, ...], layers: Layers) -> jax.Array:

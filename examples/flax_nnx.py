@@ -2,9 +2,9 @@
 
     python examples/flax_nnx.py --directory RUN
 
-Clipping by norm, warm-up and cosine decay, weight decay of the kernels alone, bfloat16
-activations, accumulated gradients, TensorBoard, and checkpoints, from which the same
-command goes on. Ctrl-C saves and ends.
+It has clipping by norm, warm-up and cosine decay, weight decay of the kernels alone,
+bfloat16 activations, accumulated gradients, TensorBoard and checkpoints. Ctrl-C saves
+and ends. The same command then goes on from the newest checkpoint.
 """
 
 import argparse
@@ -46,13 +46,13 @@ class Network(nnx.Module):
 
 
 def make_optimizer() -> optax.MultiSteps:
-    """Returns Aida on accumulated gradients, whose steps the schedule counts."""
+    """Returns Aida on accumulated gradients; the schedule counts Aida's steps."""
     rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, SCHEDULE // ACCUMULATED)
     rule = aida(
         rate,
         weight_decay=1e-2,
-        # No biases and norms. In a model that scans over layers they have one
-        # axis more: there it is p.ndim > 2 for arrays of several layers.
+        # Biases and norms do not decay. In a model that scans over layers, arrays
+        # of several layers have one more axis: there, write p.ndim > 2.
         weight_decay_mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree),
     )
     tx = optax.chain(optax.clip_by_global_norm(1.0), rule)
@@ -64,12 +64,12 @@ def loss_of(model: Network, x: jax.Array, y: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
 
 
-# Donated buffers are paired with outputs in their order, which nnx.jit keeps.
+# JAX pairs donated buffers with outputs in their order. nnx.jit keeps that order.
 @partial(nnx.jit, donate_argnums=(0, 1))
 def train_step(
     model: Network, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array
 ) -> jax.Array:
-    """Moves model and optimizer, and returns the loss."""
+    """Updates model and optimizer in place, and returns the loss."""
     loss, grads = nnx.value_and_grad(loss_of)(model, x, y)
     optimizer.update(model, grads)
     return loss
@@ -83,8 +83,8 @@ def log(writer: SummaryWriter, step: int, metrics: dict[str, jax.Array]) -> None
 
 
 def resume(manager: ocp.CheckpointManager, like: Any) -> tuple[int, Any]:
-    """Returns step and arrays of the newest checkpoint that can be read; 0 if none."""
-    sys.unraisablehook = lambda _: None  # Orbax's threads print errors after the first
+    """Returns step and arrays of the newest checkpoint that can be read, or 0, None."""
+    sys.unraisablehook = lambda _: None  # else Orbax's threads print more errors
     steps, problem = sorted(manager.all_steps(), reverse=True), ""
     for step in steps:
         try:
@@ -131,7 +131,7 @@ def main() -> None:
             print(f"resumed at step {start}")
         if start > args.steps:
             raise SystemExit(f"--steps is {args.steps}, but {start} are done already")
-        # What was written after the checkpoint, before a kill, comes once more.
+        # Drops the points that a killed run has written after its last checkpoint.
         writer = SummaryWriter(str(events), purge_step=start + 1)
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)

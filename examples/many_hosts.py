@@ -5,8 +5,9 @@
     ... --distributed                                          # TPU, SLURM, Open MPI
 
 Every device has all parameters, its part of each batch, and its part of the optimizer's
-state (ZeRO-1). SIGTERM, which a cluster sends before it takes a machine away, and
-Ctrl-C save and end; the same command goes on, with as many devices as there are then.
+state (ZeRO-1). On Ctrl-C, and on SIGTERM, which a cluster sends before it takes a
+machine away, all processes save and end. The same command goes on, also with another
+number of devices.
 """
 
 import argparse
@@ -38,13 +39,13 @@ DEPTH, IMAGES, LOG_EVERY, KEPT = 4, 1500, 20, 3
 # How many leading axes of an array count layers: the arrays of the blocks have one.
 STACKED = {"embed": 0, "blocks": 1, "head": 0}
 LAYERWISE = {"aida": aida, "ladam": ladam, "ladabelief": ladabelief}
-# What a run must keep when it goes on; --steps may grow.
+# Options that must stay the same when a run goes on; --steps may grow.
 FIXED = ("optimizer", "learning_rate", "batch_size", "width", "seed")
-TOLD = threading.Event()  # to end
+TOLD = threading.Event()  # set when told to end
 
 
 def draw(width: int, seed: int) -> dict[str, Any]:
-    """Returns the parameters at the start; the blocks are scanned layers."""
+    """Returns the initial parameters; the blocks are scanned layers."""
     keys = jax.random.split(jax.random.key(seed), 4)
     normal, hidden = jax.nn.initializers.he_normal(batch_axis=()), 2 * width
     stacked = jax.nn.initializers.he_normal(batch_axis=0)
@@ -79,7 +80,7 @@ def logits_of(params: dict[str, Any], x: jax.Array) -> jax.Array:
 
 
 def decayed(params: dict[str, Any]) -> dict[str, Any]:
-    """Marks what decays: matrices, alone or of scanned layers; no biases, no norms."""
+    """Marks matrices, also of scanned layers: biases and norms do not decay."""
     return {
         name: jax.tree.map(lambda p, n=STACKED[name]: p.ndim - n > 1, arrays)
         for name, arrays in params.items()
@@ -98,7 +99,7 @@ def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformat
 
 
 def part(mesh: Mesh, x: Any) -> NamedSharding:
-    """Returns a sharding over the first axis that the devices divide."""
+    """Returns a sharding over the first axis that the devices divide evenly."""
     spec = [None] * x.ndim
     for axis, length in enumerate(x.shape):
         if length and length % mesh.size == 0:
@@ -123,10 +124,10 @@ class Program:
         def step(params: Any, opt_state: Any, x: jax.Array, y: jax.Array) -> Any:
             loss, grads = jax.value_and_grad(loss_of)(params, x, y)
             # Each device adds up its part of the gradients and makes its part of the
-            # step. Then all get all new parameters.
+            # step. Then every device gets all new parameters.
             grads = jax.lax.with_sharding_constraint(grads, parts)
             updates, opt_state = tx.update(grads, opt_state, params)
-            # Donated buffers are paired with outputs in their order: keep it.
+            # JAX pairs donated buffers with outputs in their order: keep this order.
             return optax.apply_updates(params, updates), opt_state, loss
 
         shapes = jax.eval_shape(init)
@@ -150,12 +151,12 @@ class Program:
         self.statistics = jax.jit(stepsize_statistics, out_shardings=everywhere)
 
     def place(self, array: np.ndarray) -> jax.Array:
-        """Returns a batch, of which each process makes its own part alone."""
+        """Returns a batch; each process makes only its own part."""
         return jax.make_array_from_callback(array.shape, self.batch, array.__getitem__)
 
 
 def batch_of(step: int, size: int, seed: int) -> np.ndarray:
-    """Returns which images a step takes: a new order each epoch."""
+    """Returns the indices of a step's images, in a new order each epoch."""
     epoch, position = divmod(step - 1, IMAGES // size)
     order = np.random.default_rng([seed, epoch]).permutation(IMAGES)
     return order[position * size : (position + 1) * size]
@@ -176,13 +177,13 @@ def read(path: Path, like: Any, options: dict[str, Any]) -> Any:
                 f"{path} was written with --{name.replace('_', '-')} {written[name]}, "
                 f"not {value}: choose that, or another --directory"
             )
-    # Not by the manager, whose restore waits until all processes have succeeded.
+    # The manager's own restore would wait until all processes have succeeded.
     like = ocp.args.StandardRestore(like)
     return ocp.StandardCheckpointHandler().restore(path / "state", args=like)
 
 
 def resume(manager: ocp.CheckpointManager, like: Any, options: dict) -> tuple[int, Any]:
-    """Returns step and state of the newest checkpoint that can be read; 0 if none."""
+    """Returns step and state of the newest checkpoint that can be read, or 0, None."""
     folder, problems = Path(manager.directory), []
     steps = sorted(manager.all_steps(), reverse=True)
     seen = np.array((steps + [0] * KEPT)[:KEPT])
@@ -212,7 +213,7 @@ def resume(manager: ocp.CheckpointManager, like: Any, options: dict) -> tuple[in
 
 
 def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
-    """Returns the parameters after the last step, from where the checkpoints end."""
+    """Trains from the newest checkpoint to the last step, and returns parameters."""
     options = {name: getattr(args, name) for name in FIXED}
     every = json.dumps([options, args.steps, args.save_every]).ljust(500).encode()
     words = "the processes were not given the same options"
@@ -226,7 +227,7 @@ def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
     say(f"resumed at step {done}" if done else "begins")
     params, opt_state = state or program.init()
     images, labels = digits()
-    # What was written after the checkpoint, before a kill, comes once more.
+    # Drops the points that a killed run has written after its last checkpoint.
     writer = SummaryWriter(
         str(args.directory / "events"),
         purge_step=done + 1,
@@ -251,7 +252,7 @@ def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
 def save(
     manager: ocp.CheckpointManager, step: int, state: Any, options: dict, last: bool
 ) -> None:
-    """Begins to save every so often, or waits until the last step is saved."""
+    """Saves in the background every so often; after the last step, waits for it."""
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state), options=ocp.args.JsonSave(options)
     )
@@ -259,7 +260,7 @@ def save(
         manager.save(step, args=items, force=last)
         if last:
             manager.wait_until_finished()
-    except Exception as error:  # of a full disk, tensorstore's ValueError
+    except Exception as error:  # on a full disk, a ValueError of tensorstore
         leave(f"cannot save in {manager.directory}: {in_a_line(error)}")
 
 
@@ -288,27 +289,27 @@ def leave(line: str) -> NoReturn:
         raise SystemExit(line)
     print(f"process {jax.process_index()} ends: {line}", file=sys.stderr, flush=True)
     if jax.process_index() == 0:
-        time.sleep(2)  # without process 0 the others would have no time for their line
+        time.sleep(2)  # else process 0 ends the others before they print their line
     os._exit(1)
 
 
 def connect(args: argparse.Namespace) -> None:
-    """Meets the other processes, if there are any, and lets SIGTERM and Ctrl-C save."""
+    """Connects to other processes, if any, and lets SIGTERM and Ctrl-C save."""
     logging.getLogger("absl").setLevel(logging.ERROR)
-    # Of a damaged checkpoint one error is told; Orbax's threads would print the others.
+    # We print one error for a damaged checkpoint; Orbax's threads would print more.
     sys.unraisablehook = lambda _: None
     signal.signal(signal.SIGTERM, lambda *_: TOLD.set())
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     if not (args.coordinator or args.distributed):
         return
-    # If JAX's own threads end this process, C++ prints a page of addresses.
+    # If JAX's own threads end this process, C++ prints a page of addresses: drop it.
     command = ["grep", "-Ev", r"^    @ |^\*\*\* Check failure|preemption_notifier"]
     errors = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     os.dup2(errors.stdin.fileno(), sys.stderr.fileno())
-    # Between processes on CPU; the default in newer versions of JAX alone.
+    # For sums between processes on CPU; newer versions of JAX have it by default.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     print(f"waits up to {args.wait} s for the other processes", flush=True)
-    # From here on it is JAX that SIGTERM tells, and JAX tells all processes.
+    # From here on JAX handles SIGTERM, and tells all processes.
     jax.distributed.initialize(
         args.coordinator,
         args.processes,
@@ -363,7 +364,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (jax.errors.JaxRuntimeError, AssertionError) as error:
         if jax.process_count() == 1:
             raise
-        leave(in_a_line(error))  # as it does if another process has ended
+        leave(in_a_line(error))  # another process may have ended
     images, labels = digits()
     logits = jax.jit(logits_of)(jax.tree.map(np.asarray, params), images[IMAGES:])
     say(f"test accuracy {(logits.argmax(-1) == labels[IMAGES:]).mean():.3f}")

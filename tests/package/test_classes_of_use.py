@@ -22,8 +22,11 @@ def belief_state(state):
 
 
 @every_family
-@pytest.mark.parametrize("jit", [False, True], ids=["eager", "jit"])
-@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, LOW], ids=str)
+@pytest.mark.parametrize(
+    ("options", "jit"),
+    [({}, False), ({}, True), ({"amsgrad": True}, False), (LOW, True)],
+    ids=str,
+)
 def test_a_gradient_of_none_leaves_its_moments(factory, jit, options):
     params = {"frozen": jnp.ones(3), "part": {"a": jnp.ones(2), "b": jnp.ones(2)}}
     tx = factory(0.1, weight_decay=0.1, **options)

@@ -33,7 +33,7 @@ def two_steps(factory, g, rate):
 
 
 @pytest.mark.slow
-@every(FAMILY)
+@every({name: FAMILY[name] for name in ("aida", "ladabelief")})
 def test_a_compiled_step_is_the_plain_one(factory):
     g = random_leaves()
     plain = two_steps(factory, g, 0.1)

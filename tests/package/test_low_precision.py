@@ -18,27 +18,29 @@ def noise(steps, shape, dtype=jnp.float32):
     return jax.random.normal(jax.random.key(0), (steps, *shape)).astype(dtype)
 
 
-def constant(value, steps, size):
-    return jnp.full((steps, size), value, jnp.float16)
-
-
 def assert_finite(*trees):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(trees))
 
 
 every_family = every(FAMILY)
+some_options = pytest.mark.parametrize(
+    "options", [{}, {"amsgrad": True}, {"rectify": True}], ids=str
+)
 
 
-SIZES = [0.0, 1e-7, 1.0, 6e4]
+def of_layers(factory, **options):
+    """Returns an optimizer of one stack of layers."""
+    elementwise = factory is ao.adabelief
+    return factory(1e-3, **options, **({} if elementwise else {"stacked_axes": 1}))
 
 
 @every_family
-@pytest.mark.parametrize("options", [{}, {"amsgrad": True}, {"rectify": True}])
+@some_options
 def test_constant_float16_gradients(factory, options):
     # With 6e4, e vanishes in time and the step itself passes 65504.
-    tx = factory(1e-3, **options)
-    gradients = [constant(size, 40_000, 8) for size in SIZES]
-    assert_finite(run(tx, gradients)[0])
+    sizes = jnp.array([0.0, 1e-7, 1.0, 6e4], jnp.float16)
+    gradients = jnp.broadcast_to(sizes[:, None], (40_000, 4, 8))
+    assert_finite(run(of_layers(factory, **options), gradients)[0])
 
 
 @every_family
@@ -100,10 +102,10 @@ def test_bfloat16_moments_do_not_stall(factory, mu_dtype, options):
 
 
 @every_family
-@pytest.mark.parametrize("options", [{}, {"rectify": True}, {"amsgrad": True}])
+@some_options
 def test_float32_from_1e_minus_30_to_1e15(factory, options):
-    gradients = [10.0**exponent * noise(60, (32,)) for exponent in range(-30, 16, 5)]
-    assert_finite(run(factory(1e-3, **options), gradients))
+    sizes = 10.0 ** np.arange(-30, 16, 5, dtype=np.float32)[:, None]
+    assert_finite(run(of_layers(factory, **options), sizes * noise(60, (1, 32))))
 
 
 @pytest.mark.parametrize("k", [1, 2, 7, 50])
@@ -125,6 +127,6 @@ def test_float16_moments_saturate():
 def test_the_transformation_alone_keeps_float16_finite():
     # Without a learning rate behind it, at its ceiling of 316 times the gradient.
     tx = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
-    updates, _ = run(tx, constant(6e4, 40_000, 4))
+    updates, _ = run(tx, jnp.full((40_000, 4), 6e4, jnp.float16))
     assert_finite(updates)
     assert updates.dtype == jnp.float16

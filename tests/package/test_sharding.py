@@ -141,12 +141,20 @@ def moved(hlo):
     return [name for name in moves if count(name, hlo)]
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        *((name, AxisType.Explicit) for name in OPTIMIZERS),
-        *((name, AxisType.Auto) for name in ("aida-switches", "ladabelief-post")),
+        ("aida", AxisType.Explicit),
+        ("ladabelief", AxisType.Explicit),
+        *(
+            pytest.param(name, AxisType.Explicit, marks=pytest.mark.long)
+            for name in OPTIMIZERS
+            if name not in ("aida", "ladabelief")
+        ),
+        *(
+            pytest.param(name, AxisType.Auto, marks=pytest.mark.long)
+            for name in ("aida-switches", "ladabelief-post")
+        ),
     ],
 )
 def test_sharded_equals_whole(name, kind, steps=8):
