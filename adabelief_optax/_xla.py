@@ -15,6 +15,11 @@ ourselves, to equally many numbers for each array, so that one second kernel add
 those of four arrays. The kernels that make the steps of these four arrays all read its
 result, so XLA makes them one, too.
 
+GPU, several devices. XLA computes the new s of a leaf, where it is one number, in a
+kernel of its own, since the step reads it too. We put the numbers of 32 leaves into one
+array and take them out again. XLA then computes s in the step, and writes the numbers
+with one kernel.
+
 GPU. XLA computes the new average m in the kernel that sums over the layer. It writes m
 to a new buffer, and in the end copies it over the old m: 8 bytes per parameter. We make
 the old m depend on the sums. XLA then computes m again, in place, in the kernel that
@@ -55,6 +60,7 @@ _LARGE = 2**16  # entries; XLA sums fewer in one kernel
 _SMALL = 2**12  # up to here one stacked sum is as fast as three
 _FEW = 16  # small leaves whose projections are those of one array
 _ALIKE = 4  # leaves that share their kernels on a GPU
+_TOGETHER = 32  # single numbers that one kernel writes there
 _NUMBERS = 2**10  # to which our first sum reduces a leaf there, unless it is huge
 _SUMMED = 2**13  # entries for one of these; of more XLA would sum twice again
 
@@ -94,6 +100,7 @@ def run(
     """
     steps, stepped = list(map(step, leaves)), list(leaves)
     answers: dict[int, Any] = dict.fromkeys(range(len(leaves)))
+    across_devices = False
     while answers:
         asked: dict[int, Sums] = {}
         for i, answer in answers.items():
@@ -101,10 +108,40 @@ def run(
                 asked[i] = steps[i].send(answer)
             except StopIteration as end:
                 stepped[i] = end.value
+        across_devices |= any(_split(x.arrays[0], x.layers) for x in asked.values())
         waiting = [leaves[i] for i in asked]
         new = _answers(predict, waiting, list(asked.values())) if asked else []
         answers = dict(zip(asked, new, strict=True))
-    return stepped
+    return _numbers_together(stepped) if across_devices else stepped
+
+
+def _numbers_together(stepped: list[Any]) -> list[Any]:
+    """Returns the same leaves; on a GPU their numbers go through arrays of a few."""
+    arrays, structure = jax.tree.flatten(stepped)
+    alike: dict[Any, list[int]] = {}
+    for i, x in enumerate(arrays):
+        if x.ndim == 0 and is_traced(x):
+            alike.setdefault((x.dtype, varying(x)), []).append(i)
+    for group in alike.values():
+        for start in range(0, len(group), _TOGETHER):
+            some = group[start : start + _TOGETHER]
+            new = jax.lax.platform_dependent(
+                [arrays[i] for i in some],
+                default=lambda numbers: numbers,
+                cuda=_through_an_array,
+                rocm=_through_an_array,
+            )
+            for i, x in zip(some, new, strict=True):
+                arrays[i] = x
+    found: list[Any] = jax.tree.unflatten(structure, arrays)
+    return found
+
+
+def _through_an_array(numbers: list[jax.Array]) -> list[jax.Array]:
+    together = jnp.stack(numbers)
+    return [
+        jax.lax.index_in_dim(together, i, keepdims=False) for i in range(len(numbers))
+    ]
 
 
 def _answers(
