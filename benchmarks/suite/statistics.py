@@ -131,8 +131,9 @@ def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
     A seed decides the network at the start and every batch, for all optimizers alike.
     """
     found = []
-    for name in (x for x in problems() if x in set(rows.problem)):
-        group = rows[rows.problem == name]
+    of_problem = dict(list(rows.groupby("problem")))
+    for name in (x for x in problems() if x in of_problem):
+        group = of_problem[name]
         first, second = (
             group[group.optimizer == x].set_index("seed").sort_index()
             for x in (one, other)
@@ -140,7 +141,7 @@ def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:
         seeds = first.index.intersection(second.index)
         if len(seeds):
             first, second = first.loc[seeds], second.loc[seeds]
-            gain = gain_of_adam(rows, name)
+            gain = gain_of_adam(group, name)
             found.append(Pair(problems()[name], first, second, gain))
     return found
 

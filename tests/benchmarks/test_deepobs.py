@@ -464,6 +464,7 @@ def test_copies_of_cifar_are_told_apart(cache):
     assert runs.Runs(program, "sgd", {}, 1, cache).key["data"] != key["data"]
 
 
+@pytest.mark.long
 def test_a_network_of_colours_trains_on_small_files(cache):
     problem = Cifar3c3d()
     records = cifar_records(cifar.CIFAR10, 12, 0)
@@ -556,6 +557,7 @@ def lines(trainings, folder, epochs, seeds=1):
         return list(check.check(trainings, size, bar))
 
 
+@pytest.mark.long
 def test_published_curves_of_the_quadratic_are_held(tmp_path):
     verdicts = lines(QUADRATIC, tmp_path, 3)
     assert [v.held for v in verdicts] == len(QUADRATIC) * [True]

@@ -215,7 +215,7 @@ def test_only_matrices_decay(example):
     assert marks["head"] == {"bias": False, "kernel": True}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_and_while_saving(tmp_path, whole, run):
     command, rng = [*SMALL, LONG, "--directory", tmp_path], random.Random(0)
     with started(command, devices=8) as (process,):

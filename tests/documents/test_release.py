@@ -92,7 +92,7 @@ print(ao.__version__)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["wheel", "sdist"])
 def test_a_release_works_alone(kind, tmp_path):
     run(

@@ -87,6 +87,7 @@ def test_links_that_do_not_work_are_found(tmp_path, tag, finding):
     assert all(line.endswith(finding) for line in lines)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name", [name for name in ao.__all__ if inspect.isfunction(getattr(ao, name))]
 )

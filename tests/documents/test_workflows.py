@@ -139,6 +139,7 @@ def test_two_targets_at_once_install_one_after_the_other(name, tmp_path):
     assert sum("waiting" in text for text in said) == 1
 
 
+@pytest.mark.long
 def test_where_nothing_can_be_written_the_tests_run(tmp_path):
     # As in a clone that may only be read: pytest warns, and warnings are errors.
     (tmp_path / "a file").touch()
