@@ -6,12 +6,10 @@ stopped. In the end the page DEEPOBS.md and its pictures are made of all results
 """
 
 import argparse
+import math
 import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
 from pathlib import Path
 
 import jax
@@ -69,11 +67,11 @@ def run(args: argparse.Namespace) -> None:
     args.together = args.together or (1 if jax.default_backend() == "cpu" else 4)
     with (
         locks.locked(args.results),
-        tqdm(total=0, unit="step", mininterval=1) as bar,
+        Progress(total=0, unit="step", mininterval=1) as bar,
         # A GPU else rounds the factors of products to ten bits.
         jax.default_matmul_precision("float32"),
-        stopped_after(args.seconds),
     ):
+        bar.until = time.monotonic() + (args.seconds or math.inf)
         try:
             if args.check:
                 check_file(args, bar)
@@ -83,20 +81,17 @@ def run(args: argparse.Namespace) -> None:
             sys.exit("stopped; the same command goes on from what is recorded")
 
 
-@contextmanager
-def stopped_after(seconds: int | None) -> Iterator[None]:
-    """Interrupts the block as Ctrl-C does, after so many seconds."""
-    timer = threading.Timer(seconds or 0, signal.raise_signal, [signal.SIGINT])
-    before = signal.getsignal(signal.SIGINT)
-    if seconds:
-        # A shell starts what runs in the background with this signal ignored.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        signal.signal(signal.SIGINT, before)
+class Progress(tqdm):
+    """A bar that stops what it counts, as Ctrl-C does, after so many seconds."""
+
+    until = math.inf
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Counts steps."""
+        shown: bool | None = super().update(n)
+        if time.monotonic() > self.until:
+            raise KeyboardInterrupt
+        return shown
 
 
 def check_file(args: argparse.Namespace, bar: tqdm) -> None:

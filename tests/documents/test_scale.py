@@ -26,7 +26,7 @@ def test_the_peaks_on_the_page_are_those_of_the_results():
 
 
 @pytest.mark.parametrize("way", ["explicit", "shard_map"])
-@pytest.mark.parametrize(("name", "most"), [("aida", 2.3), ("ladabelief", 3.1)])
+@pytest.mark.parametrize(("name", "most"), [("aida", 2.3), ("ladabelief", 2.8)])
 def test_sums_of_a_split_model_take_few_kernels(way, name, most):
     path = ROOT / "benchmarks" / "results" / "traffic-h200-7b.json"
     programs = json.loads(path.read_text())["programs"]

@@ -151,6 +151,7 @@ def test_where_nothing_can_be_written_the_tests_run(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_fast_tests_have_some_of_every_file():
     (command,) = re.findall(r"pytest -m \"(quick.*)\" tests/package", MAKEFILE)
     done = python(

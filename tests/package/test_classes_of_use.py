@@ -271,6 +271,7 @@ def test_a_rectified_step_uses_the_maximum():
     assert last(amsgrad=True) < 0.3 * last()
 
 
+@pytest.mark.slow
 def test_outside_jit_projections_are_one_call_whatever_k():
     def primitives(k):
         tx, g = ao.aida(0.1, k=k), jnp.ones(3)

@@ -57,6 +57,7 @@ def test_leaves_know_nothing_of_one_another(factory):
     assert np.all(jax.jit(jax.grad(loss))(g)["a"] == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 @pytest.mark.parametrize(
     ("tx", "differs"),
@@ -145,6 +146,7 @@ def instructions(tx):
     return len(re.findall(r"^ +(?:ROOT )?%?[\w.-]+ = ", small(tx), re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_small_layers_are_projected_together():
     # A compiler takes time for each instruction. Aida has three sums and a product for
     # each leaf beyond Adam, and its rounds are those of sixteen leaves at once: 1.7
@@ -159,6 +161,7 @@ def test_the_three_sums_of_a_small_layer_are_one_reduction():
     assert len(re.findall(r" reduce\(", small(ao.aida(0.1)))) == 48
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 def test_a_bfloat16_state_takes_few_instructions():
     # Two roundings of a leaf by a whole hash each: 3.1 times those of a float32 state.
@@ -209,6 +212,7 @@ def test_a_bfloat16_state_raises_no_peak_on_cpu():
     assert all(x < 4.1 for x in layerwise)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 @pytest.mark.parametrize(
     ("factory", "shape", "on_cpu", "on_gpu"),

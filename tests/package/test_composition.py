@@ -16,6 +16,7 @@ def belief():
     return ao.scale_by_belief()
 
 
+@pytest.mark.slow
 def test_aida_is_a_plain_chain():
     chain = optax.chain(
         optax.clip_by_global_norm(1.0),
@@ -90,6 +91,7 @@ def test_partition_chooses_the_rule_of_each_layer(as_function):
     assert_close(updates, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 @pytest.mark.parametrize(
     "rules",
@@ -248,6 +250,7 @@ def test_marks_that_exclude_each_other():
         named.update(project.update(g, none)[0], none)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
 @pytest.mark.parametrize("options", [{}, {"processing": "post"}, {"amsgrad": True}])
 def test_a_stack_of_layers_is_its_layers(name, options):
@@ -275,6 +278,7 @@ def test_a_stack_of_layers_is_its_layers(name, options):
     assert_close(stacked_updates, stack(updates), tolerance=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
 def test_stacked_axes_inside_inject_hyperparams(name):
     factory = getattr(ao, name)
@@ -291,6 +295,7 @@ def test_stacked_axes_inside_inject_hyperparams(name):
         train(traced, params, update=jax.jit(traced.update))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
 def test_a_layer_spread_over_a_mapped_axis(name):
     whole = jnp.arange(12.0).reshape(4, 3) - 5

@@ -275,6 +275,7 @@ def test_wrappers(factory, wrap):
     assert jax.tree.leaves(marked).count("p") >= 4  # two moments, of two leaves or more
 
 
+@pytest.mark.slow
 @every_family
 def test_lookahead(factory):
     tx = optax.lookahead(factory(1e-2), sync_period=2, slow_step_size=0.5)

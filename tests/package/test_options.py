@@ -22,6 +22,7 @@ def moment_dtypes(state):
     ]
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize(
     ("given", "mu", "nu"),

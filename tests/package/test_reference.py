@@ -75,6 +75,7 @@ def check(run):
             assert_close(optax.tree.get(state, "nu_max"), d, 1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None, derandomize=True)
 @given(run=runs())
 def test_equals_the_papers_in_a_few_cases(run):
@@ -88,6 +89,7 @@ def test_equals_the_papers(run):
     check(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
 @pytest.mark.parametrize("weigh", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 def test_adafamily(weigh, is_complex):
@@ -126,6 +128,7 @@ def test_without_momentum(family, amsgrad):
         assert_close(optax.tree.get(state, "nu"), s, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("b2", [0.5, 0.9, 0.99, 0.999, 0.9999])
 def test_rectification_in_float32(b2):
     # Computed as it is written, rho loses its digits and b2 = 0.9999 its sixth step.
@@ -140,6 +143,7 @@ def test_rectification_in_float32(b2):
         np.testing.assert_allclose(u, expected, rtol=2e-7 / (1 - b2) + 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 9])
 def test_a_real_gradient_of_a_complex_parameter(k):
     # Of ⟨g,m⟩ the real part counts, whichever of the two is complex.

@@ -215,6 +215,7 @@ def logistic_regression(**options):
     return loss(w)
 
 
+@pytest.mark.slow
 def test_a_full_batch_ends_as_in_float32():
     both = jax.jit(lambda: [logistic_regression(**o) for o in (LOW, {})])
     low, high = map(float, both())

@@ -132,6 +132,7 @@ def test_other_parameters_than_the_gradients():
     assert updates["w"].dtype == jnp.float32
 
 
+@pytest.mark.slow
 @every_family
 def test_what_a_state_may_be_follows_the_width_of_jax(factory):
     # It was remembered from before.
