@@ -149,6 +149,7 @@ def trained(problem, train, steps: int, copies: int = 2):
     return jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), copies))
 
 
+@pytest.mark.long
 def test_the_network_learns():
     problem, train = FashionCNN(), jax.device_put(fake_arrays())
     before, after, losses = trained(problem, train, 60)
@@ -246,6 +247,7 @@ def test_the_kept_moments_are_those_of_the_images():
             np.testing.assert_allclose(kept, found, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_judge_is_trained():
     images, labels = fake_arrays()
     judge = frechet.train_judge((images, labels), steps=60)

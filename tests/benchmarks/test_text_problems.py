@@ -245,6 +245,7 @@ def test_elbo_is_that_of_the_paper(images):
     np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("problem", PROBLEMS.values(), ids=PROBLEMS)
 def test_copies_learn_together(problem, request):
     splits = request.getfixturevalue("images" if problem is VAE else "text")

@@ -127,6 +127,7 @@ def steps_by_hand(rule, case, rate, limit):
 RULES = {"sgd": sgd, "sgd-averaged": averaged_sgd, "adam": adam, "adabelief": adabelief}
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")  # SGD diverges
 def test_printed_steps(capsys):
     limit = 450
@@ -202,7 +203,7 @@ def test_wrong_options_say_what_is_allowed(arguments, allowed, capsys):
     assert allowed in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_published_ratios():
     """The smallest and the largest of AdaBelief's steps ÷ Adam's that pages quote."""
     found = command.ratios([OPTIMIZERS["adam"], OPTIMIZERS["adabelief"]], 1e-3, 30_000)

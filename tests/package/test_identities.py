@@ -157,7 +157,7 @@ def test_vmap_over_k():
         assert_close(one, run(ao.aida(0.1, k=k), gradients)[0], 1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_derivative_by_xi_is_that_of_the_unrolled_loop(x64):
     gradients = grads(3)
 

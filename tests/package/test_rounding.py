@@ -257,6 +257,7 @@ def in_the_long_run():
     return [x.nu.astype(jnp.float32) for x in states] + [independent]
 
 
+@pytest.mark.long
 def test_almost_constant_gradients_in_the_long_run():
     text = (ROOT / "docs" / "bfloat16.md").read_text()
     table = text.split("| noise | none |")[1].split("\n\n")[0].splitlines()[2:]
