@@ -9,7 +9,9 @@ VENV ?= .venv
 REQUIREMENTS ?= --require-hashes --requirement constraints.txt
 BIN = $(VENV)/bin
 # Python compiles a module when it is first imported. To have pip compile them all took
-# more than half of the CPU time of an installation.
+# more than half of the CPU time of an installation. So Python must keep what it has
+# compiled, or each of the hundreds of processes would compile all again.
+unexport PYTHONDONTWRITEBYTECODE
 PIP_INSTALL = -m pip install --disable-pip-version-check --no-compile
 INSTALLED = $(VENV)/.installed
 

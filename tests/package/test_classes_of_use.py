@@ -21,6 +21,7 @@ def belief_state(state):
     return next(x for x in state if hasattr(x, "mu"))
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize(
     ("options", "jit"),
@@ -60,6 +61,7 @@ def test_integers_of_an_equinox_model_are_named():
         ao.adabelief(0.1).init({"count": jnp.arange(3)})
 
 
+@pytest.mark.slow
 @every_family
 @pytest.mark.parametrize("to_low", [True, False])
 def test_a_state_in_other_dtypes_is_converted_as_the_error_says(factory, to_low):
@@ -145,6 +147,7 @@ def test_a_mask_that_is_none(factory, mask):
         tx.update(params, tx.init(params), params)
 
 
+@pytest.mark.slow
 def test_stepsizes_of_a_state_on_the_host():
     params = {"a": jnp.ones((4, 4))}
     tx = ao.adabelief(0.1)

@@ -157,6 +157,7 @@ def test_small_layers_are_projected_together():
     assert five < 1.3 * two
 
 
+@pytest.mark.slow
 def test_the_three_sums_of_a_small_layer_are_one_reduction():
     assert len(re.findall(r" reduce\(", small(ao.aida(0.1)))) == 48
 

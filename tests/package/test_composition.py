@@ -32,6 +32,7 @@ def test_aida_is_a_plain_chain():
     assert_close(train(chain, params_like())[0], train(named, params_like())[0])
 
 
+@pytest.mark.slow
 def test_a_mark_touches_no_numbers():
     clip, mark = optax.clip_by_global_norm(0.5), ao.layerwise_projection()
     behind = optax.chain(mark, clip, belief())

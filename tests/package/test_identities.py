@@ -38,6 +38,7 @@ def test_drop_in_for_optax_in_float32():
     assert_close(ours, theirs, 2e-5)
 
 
+@pytest.mark.slow
 def test_state_of_optax_goes_on():
     gradients = grads(20)
     first = jax.tree.map(lambda g: g[:10], gradients)
@@ -58,6 +59,7 @@ def test_state_of_optax_goes_on():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.complex64], ids=["bf16", "c64"])
 def test_state_of_optax_goes_on_in_its_dtypes(dtype):
     params = jnp.ones(3, dtype)
@@ -202,6 +204,7 @@ def test_amsgrad_is_plain_while_s_grows():
     assert_close(a, b, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rectify", [False, True])
 def test_amsgrad_divides_by_the_largest_s(rectify):
     # Large gradients first, then small ones, until s has fallen far below its maximum.
@@ -228,6 +231,7 @@ def test_rectified_becomes_plain():
     assert_close(*last, 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("decay", "expected"),
     [

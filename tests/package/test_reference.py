@@ -108,6 +108,7 @@ def test_adafamily(weigh, is_complex):
         assert_close(state[1].nu, s, 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["adabelief", "aida", "ladam", "ladabelief"])
 @pytest.mark.parametrize("amsgrad", [False, True])
 def test_without_momentum(family, amsgrad):

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import optax
 import pytest
 from optax.contrib import schedule_free, schedule_free_adamw, schedule_free_eval_params
-from sklearn.datasets import load_digits
 
 import adabelief_optax as ao
 
@@ -15,6 +14,8 @@ TRAIN, STEPS, WARMUP = 1200, 300, 20
 
 
 def digits():
+    from sklearn.datasets import load_digits  # which takes a second to import
+
     pixels, labels = load_digits(return_X_y=True)
     return jnp.asarray(pixels / 16, jnp.float32), jnp.asarray(labels)
 
