@@ -89,7 +89,6 @@ def test_equals_the_papers(run):
     check(run)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
 @pytest.mark.parametrize("weigh", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
 def test_adafamily(weigh, is_complex):
