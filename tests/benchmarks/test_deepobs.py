@@ -264,6 +264,7 @@ def logits_of(problem, batch, key=None):
     return jax.jit(lambda params: problem.module(params)(batch, key))(params)
 
 
+@pytest.mark.long
 def test_networks_return_logits():
     gray = np.zeros((2, 28, 28), np.uint8)
     colour = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)

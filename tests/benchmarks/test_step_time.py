@@ -17,6 +17,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = (ROOT / "docs" / "measurements.md").read_text()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["Transformer", "convolutional net"])
 def test_models_learn(name):
     model = models(large=False, smoke=True)[name]

@@ -40,6 +40,7 @@ def shorter(problem, steps=100):
     return problem
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("together", [False, True])
 def test_trials_trained_together_are_those_trained_alone(together, monkeypatch):
     """One after the other as on a CPU, and under vmap as on an accelerator."""

@@ -142,7 +142,7 @@ def test_abstract_init(factory):
 
 
 @pytest.mark.slow
-@every_exact_method
+@every_family
 def test_vmap_over_learning_rate_and_decay_rates(factory):
     params, g = params_like(), gradient(params_like())
     names = ("learning_rate", "b1", "b2", "eps", "eps_root")
@@ -241,7 +241,7 @@ def test_an_option_has_only_the_arrays_that_it_needs(factory, options, arrays):
 
 
 @pytest.mark.slow
-@every_family
+@every({name: FAMILY[name] for name in ("aida", "ladabelief")})
 @pytest.mark.parametrize(
     "wrap",
     [

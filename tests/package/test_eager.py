@@ -72,7 +72,7 @@ FEW = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("tx", "most"), FEW.values(), ids=FEW)
 def test_rounding_does_not_run_operation_by_operation(tx, most, compiled):
     params = jax.tree.map(lambda x: x.astype(jnp.bfloat16), PARAMS)

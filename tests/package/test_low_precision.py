@@ -104,7 +104,7 @@ def test_bfloat16_moments_do_not_stall(factory, mu_dtype, options):
 @every_family
 @some_options
 def test_float32_from_1e_minus_30_to_1e15(factory, options):
-    sizes = 10.0 ** np.arange(-30, 16, 5, dtype=np.float32)[:, None]
+    sizes = 10.0 ** np.arange(-30, 16, 5, dtype=np.float32)[None, :, None]
     assert_finite(run(of_layers(factory, **options), sizes * noise(60, (1, 32))))
 
 

@@ -533,12 +533,7 @@ def put(tree, mesh):
     )
 
 
-SHARDED = [
-    (sgd, AxisType.Auto),
-    (sgd, AxisType.Explicit),
-    (adabelief, AxisType.Auto),
-    (adabelief, AxisType.Explicit),
-]
+SHARDED = [(sgd, AxisType.Auto), (adabelief, AxisType.Explicit)]
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), SHARDED)
