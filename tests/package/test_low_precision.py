@@ -60,7 +60,7 @@ def mean_nu(tx, dtype):
     return float(jnp.mean(optax.tree.get(state, "nu").astype(jnp.float32)))
 
 
-@every_family
+@every({name: FAMILY[name] for name in ("aida", "ladabelief")})
 def test_nu_after_5000_steps_of_bfloat16_noise(factory):
     low, high = (mean_nu(factory(1e-3), d) for d in (jnp.bfloat16, jnp.float32))
     assert low == pytest.approx(high, rel=0.01)

@@ -84,7 +84,7 @@ def after_shrinking_gradients(factory, **options):
 
 
 @pytest.mark.slow
-@every_family
+@every({name: FAMILY[name] for name in ("adabelief", "ladabelief")})
 @pytest.mark.parametrize(
     "option",
     [
