@@ -22,12 +22,12 @@ INSTALLED = $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/python -m benchmarks demo $(ARGS)
 
-# Ten minutes on two cores, and less when programs are in .jax_cache: all tests but
+# Five minutes on two cores, and less when programs are in .jax_cache: all tests but
 # those that take long by themselves.
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(ARGS)
 
-# What takes long: trainings of the examples, derivatives, extremes over many steps.
+# What takes long: trainings of examples and benchmarks, derivatives, many steps.
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long $(ARGS)
 
