@@ -133,7 +133,7 @@ def gradients(step):
     }
 
 
-CLASSES = list(jax.eval_shape(gradients, 0))
+CLASSES = list(gradients(0))
 ALL = (len(CLASSES), *SHAPE)
 METHODS = {
     "adabelief": functools.partial(ao.adabelief, 1e-3),
