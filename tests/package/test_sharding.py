@@ -292,6 +292,28 @@ def test_on_gpu_explicit_shards_equal_whole(name, shape, as_on_gpu):
 
 @pytest.mark.long
 @needs_shardy
+@pytest.mark.parametrize("name", ["aida", "ladabelief"])
+def test_on_gpu_inside_shard_map_equals_whole(name, as_on_gpu):
+    del as_on_gpu
+    # Four alike, whose sums are made together, and some that are alone.
+    specs = dict.fromkeys("abcd", P("x", "y")) | {"e": P(None, "x"), "f": P("y")}
+    sizes = dict.fromkeys("abcd", (512, 1024)) | {"e": (8, 16), "f": (16,)}
+    whole = gradient({key: jnp.zeros(size) for key, size in sizes.items()}, seed=1)
+    whole_tx = ALONE[name](0.1)
+    expected = jax.jit(whole_tx.update)(whole, whole_tx.init(whole), whole)
+    of_each = {key: tuple(n for n in "xy" if n in str(x)) for key, x in specs.items()}
+    tx = ALONE[name](0.1, axis_name=of_each)
+    with mesh_of(AxisType.Auto, (2, 4)) as mesh:
+        params, state = shard(whole, mesh, specs), whole_tx.init(whole)
+        of_state = shardings_of_state(whole_tx, state, specs, mesh)
+        of_state = jax.tree.map(lambda s: s.spec, of_state)
+        update = shard_map(tx.update, mesh, (specs, of_state, specs), (specs, of_state))
+        found = jax.jit(update)(params, state, params)
+    assert_close(jax.device_get(found), jax.device_get(expected), ROUNDING)
+
+
+@pytest.mark.long
+@needs_shardy
 def test_one_all_reduce_for_more_layers_than_xla_combines():
     # XLA puts up to 256 sums into one all-reduce: 85 leaves of three sums.
     specs = [P("x", "y"), P("y", "x")]
