@@ -11,6 +11,7 @@ number of devices.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -293,6 +295,17 @@ def leave(line: str) -> NoReturn:
     os._exit(1)
 
 
+@contextlib.contextmanager
+def leaving() -> Iterator[None]:
+    """Leaves where an error says that another process has ended."""
+    try:
+        yield
+    except (jax.errors.JaxRuntimeError, AssertionError) as error:
+        if jax.process_count() == 1:
+            raise
+        leave(in_a_line(error))
+
+
 def connect(args: argparse.Namespace) -> None:
     """Connects to other processes, if any, and lets SIGTERM and Ctrl-C save."""
     logging.getLogger("absl").setLevel(logging.ERROR)
@@ -347,24 +360,22 @@ def main(arguments: list[str] | None = None) -> None:
     """Trains, from the checkpoint if there is one, and prints the accuracy."""
     args = parse(arguments)
     connect(args)
-    try:
-        devices = jax.device_count()
-        if args.batch_size % devices:
-            raise SystemExit(
-                f"--batch-size is {args.batch_size}, allowed are multiples of the "
-                f"{devices} devices"
-            )
-        options = ocp.CheckpointManagerOptions(
-            args.save_every, max_to_keep=KEPT, cleanup_tmp_directories=True
+    devices = jax.device_count()
+    if args.batch_size % devices:
+        raise SystemExit(
+            f"--batch-size is {args.batch_size}, allowed are multiples of the "
+            f"{devices} devices"
         )
-        with ocp.CheckpointManager(
-            args.directory.absolute(), options=options
-        ) as manager:
-            params = train(args, manager)
-    except (jax.errors.JaxRuntimeError, AssertionError) as error:
-        if jax.process_count() == 1:
-            raise
-        leave(in_a_line(error))  # another process may have ended
+    options = ocp.CheckpointManagerOptions(
+        args.save_every, max_to_keep=KEPT, cleanup_tmp_directories=True
+    )
+    # Inside and outside: the manager, too, waits for a process that has ended.
+    with (
+        leaving(),
+        ocp.CheckpointManager(args.directory.absolute(), options=options) as manager,
+        leaving(),
+    ):
+        params = train(args, manager)
     images, labels = digits()
     logits = jax.jit(logits_of)(jax.tree.map(np.asarray, params), images[IMAGES:])
     say(f"test accuracy {(logits.argmax(-1) == labels[IMAGES:]).mean():.3f}")

@@ -249,12 +249,13 @@ def test_two_processes_told_to_end_lose_nothing(tmp_path, run):
         *_, line = output.strip().splitlines()
         assert line == f"told to end: saved step {step}"
         assert "Traceback" not in output and "preemption" not in output
-    run(tmp_path / "one", *SMALL, step)
-    # Eight devices add up in another order.
-    one, two = arrays(tmp_path / "one"), arrays(tmp_path / "two")
+    whole = as_two(*SMALL, step, "--directory", tmp_path / "whole")
+    with started(*whole) as processes:
+        assert [process.wait(LIMIT) for process in processes] == [0, 0]
+    one, two = arrays(tmp_path / "whole"), arrays(tmp_path / "two")
     assert len(one) > 15 and one.keys() == two.keys()
     for path, x in one.items():
-        np.testing.assert_allclose(two[path], x, atol=1e-3 * np.abs(x).max())
+        np.testing.assert_array_equal(two[path], x)
     # Another number of processes and devices goes on.
     assert f"resumed at step {step}" in run(tmp_path / "two", *SMALL, step + 1)
 
@@ -405,22 +406,23 @@ def test_a_host_that_never_comes(number, tmp_path):
 @pytest.mark.drill
 @pytest.mark.parametrize("number", [0, 1])
 @pytest.mark.parametrize(
-    ("fault", "seconds", "words"),
+    ("fault", "words"),
     [
-        (signal.SIGKILL, 60, "ends: "),
-        (signal.SIGSTOP, 200, "stopped sending heartbeats"),
+        # JAX ends the others at once if it notices before the sum does.
+        (signal.SIGKILL, ["ends: ", "Socket closed", "stopped sending heartbeats"]),
+        (signal.SIGSTOP, ["stopped sending heartbeats"]),
     ],
     ids=["dies", "hangs"],
 )
-def test_a_host_that_fails(fault, seconds, words, number, tmp_path):
+def test_a_host_that_fails(fault, words, number, tmp_path):
     commands = as_two(*SMALL, LONG, "--directory", tmp_path)
     with started(*commands) as processes:
         until(lambda: saved(tmp_path) >= 20, processes)
         began = time.monotonic()
         processes[number].send_signal(fault)
-        output, _ = processes[1 - number].communicate(timeout=seconds)
+        output, _ = processes[1 - number].communicate(timeout=200)
     print(f"{fault.name} {number}: {time.monotonic() - began:.1f} s", file=sys.stderr)
     assert processes[1 - number].returncode not in (0, -signal.SIGKILL)
     assert "    @ " not in output
-    assert len(output.splitlines()) < 30
-    assert words in output or "DEADLINE_EXCEEDED" in output
+    assert len(output.splitlines()) < 30, output
+    assert any(word in output for word in [*words, "DEADLINE_EXCEEDED"])
