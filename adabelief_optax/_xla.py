@@ -121,7 +121,8 @@ def _numbers_together(stepped: list[Any]) -> list[Any]:
     alike: dict[Any, list[int]] = {}
     for i, x in enumerate(arrays):
         if x.ndim == 0 and is_traced(x):
-            alike.setdefault((x.dtype, varying(x)), []).append(i)
+            place = jax.typeof(x).sharding.mesh, varying(x)
+            alike.setdefault((x.dtype, *place), []).append(i)
     for group in alike.values():
         for start in range(0, len(group), _TOGETHER):
             some = group[start : start + _TOGETHER]
