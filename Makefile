@@ -86,7 +86,6 @@ address:
 # The site, from README.md, the docstrings, the notebooks and the benchmarks.
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
-	$(BIN)/python docs/check_links.py site
 
 # The wheel and the sdist of a release, in dist/.
 dist: $(INSTALLED)

@@ -14,6 +14,7 @@ from typing import Any
 import griffe
 import nbformat
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -146,6 +147,15 @@ def on_page_markdown(
     # Numbers in tables stay on one line.
     space = r"(?<=\d) (?=[±%])|(?<=[±≤≥]) "
     return re.sub(r"(?m)^\|.*", lambda m: re.sub(space, "\xa0", m[0]), text)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
+    """Refuses a page that loads anything from elsewhere, or a picture without text."""
+    for tag in re.findall(r"<(?:img|link|script)\b[^>]*>", output):
+        if re.search(r'(?:href|src)="(?:https?:)?//', tag):
+            raise PluginError(f"{page.file.src_uri}: {tag} is not here")
+        if tag.startswith("<img") and not re.search(r'\balt="[^"]', tag):
+            raise PluginError(f"{page.file.src_uri}: {tag} has no text")
 
 
 def two_pictures(text: str) -> str:

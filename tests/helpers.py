@@ -1,6 +1,7 @@
 """What tests of several files need."""
 
 import contextlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -123,3 +124,11 @@ def python(*arguments, timeout=300, **environment):
         timeout=timeout,
         check=False,
     )
+
+
+def load(path):
+    """Returns a Python file of the repository, given by its path, as a module."""
+    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,5 +1,6 @@
 """Do the examples train, write what they promise, and go on where they ended?"""
 
+import contextlib
 import os
 import signal
 import struct
@@ -10,7 +11,7 @@ import time
 import pytest
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
-from tests.helpers import QUICK, ROOT, python
+from tests.helpers import QUICK, QUICK_FLAGS, ROOT, load
 
 EXAMPLES = {
     "flax_nnx": "inner/kernel",
@@ -19,26 +20,41 @@ EXAMPLES = {
 }
 
 
-def started(name, directory, steps):
-    """Runs the example to its end."""
-    options = ["--directory", directory, "--steps", steps]
-    return python(
-        "-W",
-        "error",
-        ROOT / "examples" / f"{name}.py",
-        *options,
-        PYTHONPATH=os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        # Compiling takes most of the time, and the later runs need it no more.
-        JAX_COMPILATION_CACHE_DIR=str(directory.parent / "cache"),
-        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
-    )
+@contextlib.contextmanager
+def started(name, *commands, devices=1):
+    """Starts processes of an example, of which none outlives the block."""
+    flags = f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, **QUICK, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = str(ROOT)
+    processes = []
+    try:
+        for command in commands:
+            process = subprocess.Popen(
+                [sys.executable, ROOT / "examples" / name, *map(str, command)],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+            processes.append(process)
+        yield processes
+    finally:
+        for process in processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
-def trained(name, directory, steps):
-    """Returns what the example prints."""
-    done = started(name, directory, steps)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def until(condition, processes, limit=300):
+    """Waits, while all processes run."""
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "time limit"
+        for process in processes:
+            if process.poll() is not None:
+                pytest.fail(f"it ended too early: {process.communicate()[0]}")
+        time.sleep(0.001)
 
 
 def read(directory):
@@ -66,8 +82,9 @@ def read(directory):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "kernel"), EXAMPLES.items(), ids=list(EXAMPLES))
-def test_example(name, kernel, tmp_path):
-    output = trained(name, tmp_path / "whole", 100)
+def test_example(name, kernel, tmp_path, run, refusal, capsys):
+    example, parts = load(f"examples/{name}.py"), tmp_path / "parts"
+    output = run(example, tmp_path / "whole", "--steps", 100)
     assert "resumed" not in output
     assert float(output.split("test accuracy ")[1]) > 0.8
     assert f"tensorboard --logdir {tmp_path / 'whole' / 'events'}\n" in output
@@ -82,50 +99,33 @@ def test_example(name, kernel, tmp_path):
         assert all(0 < x < ceiling for x in whole[tag].values())
     assert len(whole) == 1 + 4 * 6  # two kernels, two biases, scale and bias
 
-    assert "resumed" not in trained(name, tmp_path / "parts", 50)
-    assert "resumed at step 50" in trained(name, tmp_path / "parts", 100)
-    assert read(tmp_path / "parts") == whole
+    assert "resumed" not in run(example, parts, "--steps", 50)
+    assert "resumed at step 50" in run(example, parts, "--steps", 100)
+    assert read(parts) == whole
 
     # As if the disk had lost what the newest checkpoint was. There are points already.
-    (tmp_path / "parts" / "100" / "default" / "manifest.ocdbt").write_bytes(b"")
-    *_, line, resumed = (
-        trained(name, tmp_path / "parts", 100).split("step 60")[0].splitlines()
-    )
+    (parts / "100" / "default" / "manifest.ocdbt").write_bytes(b"")
+    said = run(example, parts, "--steps", 100).split("step 60")[0]
+    *_, line, resumed = said.splitlines()
     assert "checkpoint 100 cannot be read (" in line and "goes on from step 50" in line
     assert resumed == "resumed at step 50"
-    assert read(tmp_path / "parts") == whole
-    refused = started(name, tmp_path / "parts", 60)
-    assert refused.stderr == "--steps is 60, but 100 are done already\n"
-    assert refused.returncode == 1
+    assert read(parts) == whole
 
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("name", "steps"), [("flax_nnx", "0"), ("flax_linen", "-5"), ("equinox_loop", "0")]
-)
-def test_steps_that_are_none_are_refused(name, steps, tmp_path):
-    done = started(name, tmp_path / "run", steps)
-    assert done.returncode == 2
-    assert f"--steps is {steps}, allowed is an integer >= 1" in done.stderr
-    assert not (tmp_path / "run").exists()
+    line = refusal(example, parts, "--steps", 60)
+    assert line == "--steps is 60, but 100 are done already"
+    with pytest.raises(SystemExit):
+        run(example, parts, "--steps", 0)
+    line = "--steps is 0, allowed is an integer >= 1\n"
+    assert capsys.readouterr().err.endswith(line)
 
 
 @pytest.mark.long
 def test_ctrl_c_saves_and_ends(tmp_path):
-    path = ROOT / "examples" / "flax_linen.py"
-    command = [sys.executable, path, "--directory", tmp_path, "--steps", "1000000"]
-    process = subprocess.Popen(
-        list(map(str, command)),
-        env={**os.environ, **QUICK, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    while not (tmp_path / "100").exists():
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    command = ["--directory", tmp_path, "--steps", 1_000_000]
+    with started("flax_linen.py", command) as (process,):
+        until((tmp_path / "100").exists, [process])
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     *_, line = output.splitlines()
     assert "Traceback" not in output
