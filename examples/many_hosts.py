@@ -35,12 +35,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from sklearn.datasets import load_digits
 from tensorboardX import SummaryWriter
 
-from adabelief_optax import adabelief, aida, ladabelief, ladam, stepsize_statistics
+from adabelief_optax import adabelief, aida, ladabelief, stepsize_statistics
 
 DEPTH, IMAGES, LOG_EVERY, KEPT = 4, 1500, 20, 3
 # How many leading axes of an array count layers: the arrays of the blocks have one.
 STACKED = {"embed": 0, "blocks": 1, "head": 0}
-LAYERWISE = {"aida": aida, "ladam": ladam, "ladabelief": ladabelief}
+OPTIMIZERS = {
+    "adabelief": adabelief,
+    "aida": partial(aida, stacked_axes=STACKED),
+    "ladabelief": partial(ladabelief, stacked_axes=STACKED),
+}
 # Options that must stay the same when a run goes on; --steps may grow.
 FIXED = ("optimizer", "learning_rate", "batch_size", "width", "seed")
 TOLD = threading.Event()  # set when told to end
@@ -92,11 +96,7 @@ def decayed(params: dict[str, Any]) -> dict[str, Any]:
 def make_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
     """Returns the optimizer with clipping, warm-up and weight decay."""
     rate = optax.warmup_constant_schedule(0.0, learning_rate, 20)
-    shared: dict[str, Any] = {"weight_decay": 1e-2, "weight_decay_mask": decayed}
-    if name == "adabelief":
-        rule = adabelief(rate, **shared)
-    else:
-        rule = LAYERWISE[name](rate, stacked_axes=STACKED, **shared)
+    rule = OPTIMIZERS[name](rate, weight_decay=1e-2, weight_decay_mask=decayed)
     return optax.chain(optax.clip_by_global_norm(1.0), rule)
 
 
@@ -338,7 +338,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--directory", type=Path, required=True, help="of the run, one for all hosts")
     add("--steps", type=int, default=400, help="train up to here")
     add("--save-every", type=int, default=50, metavar="STEPS")
-    add("--optimizer", choices=["adabelief", *LAYERWISE], default="aida")
+    add("--optimizer", choices=OPTIMIZERS, default="aida")
     add("--learning-rate", type=float, default=3e-3)
     add("--batch-size", type=int, default=64, help="on all devices")
     add("--width", type=int, default=64, help="of a block")

@@ -3,15 +3,12 @@
 The drills of hosts that never come, die or hang take minutes: `make test-hosts`.
 """
 
-import contextlib
-import importlib.util
 import os
 import random
 import resource
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -21,10 +18,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from tests.documents.test_examples import read
-from tests.helpers import QUICK, QUICK_FLAGS, ROOT
+from tests.documents.test_examples import read, started, until
+from tests.helpers import load
 
-PATH = ROOT / "examples" / "many_hosts.py"
+NAME = "many_hosts.py"
 SMALL = "--width 8 --batch-size 32 --save-every 20 --learning-rate 1e-2 --steps".split()
 LONG = "1000000"
 LIMIT = 300  # seconds that any process may take, on a busy machine too
@@ -34,9 +31,7 @@ ENDED = 30  # seconds from SIGTERM to the end
 @pytest.fixture(scope="module")
 def example():
     """Returns the example as a module, which compiles each program once."""
-    spec = importlib.util.spec_from_file_location("many_hosts", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load(f"examples/{NAME}")
     make, made = module.Program, {}
 
     def program(args, mesh):
@@ -50,34 +45,14 @@ def example():
 
 
 @pytest.fixture
-def run(example, capsys):
-    """Returns a function that runs the example here, and returns what it prints."""
-    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-    hook = sys.unraisablehook
+def run(example, run):
+    """Returns a function that runs this example, and returns what it prints."""
 
-    def run(directory, *options):
+    def run_example(*arguments):
         example.TOLD.clear()
-        capsys.readouterr()
-        example.main([*map(str, options), "--directory", str(directory)])
-        return capsys.readouterr().out
+        return run(example, *arguments)
 
-    yield run
-    sys.unraisablehook = hook
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def refusal(run):
-    """Returns a function that returns the one line with which a run ends."""
-
-    def refusal(directory, *options):
-        with pytest.raises(SystemExit) as error:
-            run(directory, *options)
-        assert isinstance(error.value.code, str) and "\n" not in error.value.code
-        return error.value.code
-
-    return refusal
+    return run_example
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +69,9 @@ def saved(folder):
     return max((int(name) for name in names if name.isdecimal()), default=0)
 
 
-def arrays(folder, step=None):
+def arrays(folder):
     """Returns all arrays of the last checkpoint, read by Orbax alone."""
-    step = saved(folder) if step is None else step
-    path, reader = folder / str(step) / "state", ocp.PyTreeCheckpointer()
+    path, reader = folder / str(saved(folder)) / "state", ocp.PyTreeCheckpointer()
     metadata = reader.metadata(path)
     tree = getattr(metadata, "item_metadata", metadata).tree
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), tree)
@@ -122,32 +96,6 @@ def copied(source, target):
             shutil.copytree(path, target / path.name)
 
 
-@contextlib.contextmanager
-def started(*commands, devices=1):
-    """Starts processes, of which none outlives the block."""
-    flags = f"{QUICK_FLAGS} --xla_force_host_platform_device_count={devices}"
-    environment = {**os.environ, **QUICK, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
-    environment["PYTHONPATH"] = str(ROOT)
-    processes = []
-    try:
-        for command in commands:
-            process = subprocess.Popen(
-                [sys.executable, PATH, *map(str, command)],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
-            )
-            processes.append(process)
-        yield processes
-    finally:
-        for process in processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-
 def as_two(*command):
     """Returns a command for each of two processes, which meet at a free port."""
     with socket.socket() as free:
@@ -155,17 +103,6 @@ def as_two(*command):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     rank = ["--coordinator", address, "--processes", "2", "--process-id"]
     return [[*command, *rank, process] for process in "01"]
-
-
-def until(condition, processes):
-    """Waits, while all processes run."""
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, "time limit"
-        for process in processes:
-            if process.poll() is not None:
-                pytest.fail(f"it ended too early: {process.communicate()[0]}")
-        time.sleep(0.001)
 
 
 def unfinished(folder):
@@ -218,14 +155,14 @@ def test_only_matrices_decay(example):
 @pytest.mark.long
 def test_killed_at_random_and_while_saving(tmp_path, whole, run):
     command, rng = [*SMALL, LONG, "--directory", tmp_path], random.Random(0)
-    with started(command, devices=8) as (process,):
+    with started(NAME, command, devices=8) as (process,):
         until(lambda: saved(tmp_path) > 0, [process])
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.wait(LIMIT)
     before = saved(tmp_path)
     assert before < 60  # or the machine is too fast for this test
-    with started([*command[:-2], "--directory", tmp_path], devices=8) as (process,):
+    with started(NAME, command, devices=8) as (process,):
         kill_while_saving(tmp_path, process)
     assert before <= saved(tmp_path) < 60
     said = run(tmp_path, *SMALL, 60)
@@ -237,7 +174,7 @@ def test_killed_at_random_and_while_saving(tmp_path, whole, run):
 @pytest.mark.drill
 def test_two_processes_told_to_end_lose_nothing(tmp_path, run):
     commands = as_two(*SMALL, LONG, "--directory", tmp_path / "two")
-    with started(*commands) as processes:
+    with started(NAME, *commands) as processes:
         until(lambda: saved(tmp_path / "two") >= 20, processes)
         began = time.monotonic()
         processes[1].send_signal(signal.SIGTERM)
@@ -250,12 +187,9 @@ def test_two_processes_told_to_end_lose_nothing(tmp_path, run):
         assert line == f"told to end: saved step {step}"
         assert "Traceback" not in output and "preemption" not in output
     whole = as_two(*SMALL, step, "--directory", tmp_path / "whole")
-    with started(*whole) as processes:
+    with started(NAME, *whole) as processes:
         assert [process.wait(LIMIT) for process in processes] == [0, 0]
-    one, two = arrays(tmp_path / "whole"), arrays(tmp_path / "two")
-    assert len(one) > 15 and one.keys() == two.keys()
-    for path, x in one.items():
-        np.testing.assert_array_equal(two[path], x)
+    assert_equal(arrays(tmp_path / "two"), arrays(tmp_path / "whole"))
     # Another number of processes and devices goes on.
     assert f"resumed at step {step}" in run(tmp_path / "two", *SMALL, step + 1)
 
@@ -289,7 +223,6 @@ DAMAGES = {
     "arrays": cut,
     "manifest": lambda path: (path / "state" / "manifest.ocdbt").write_bytes(b""),
     "options": lambda path: (path / "options" / "metadata").write_text("{}"),
-    "all": lambda path: (shutil.rmtree(path), path.mkdir()),
 }
 
 
@@ -314,12 +247,6 @@ def test_no_whole_checkpoint(whole, tmp_path, refusal):
     assert {p.name for p in tmp_path.iterdir()} >= {"20", "40", "60"}
 
 
-def test_a_foreign_checkpoint_is_refused(tmp_path, refusal):
-    with ocp.CheckpointManager(tmp_path) as manager:
-        manager.save(3, args=ocp.args.StandardSave({"x": np.ones(2)}))
-    assert f"{tmp_path / '3'} cannot be read" in refusal(tmp_path, *SMALL, 60)
-
-
 def test_files_that_are_no_checkpoints_are_ignored(whole, tmp_path, run):
     copied(whole, tmp_path)
     (tmp_path / "notes.txt").write_text("no checkpoint")
@@ -333,7 +260,6 @@ def test_files_that_are_no_checkpoints_are_ignored(whole, tmp_path, run):
     ("options", "line"),
     [
         ("--optimizer adabelief", "--optimizer aida, not adabelief"),
-        ("--optimizer ladabelief", "--optimizer aida, not ladabelief"),
         ("--learning-rate 0.5", "--learning-rate 0.01, not 0.5"),
         ("--width 16", "--width 8, not 16"),
         ("--batch-size 64", "--batch-size 32, not 64"),
@@ -351,7 +277,7 @@ def test_what_does_not_fit_is_refused(options, line, whole, refusal):
 @pytest.mark.parametrize("option", ["steps", "save-every", "batch-size", "width"])
 def test_what_is_none_is_refused(option, example, capsys):
     with pytest.raises(SystemExit):
-        example.main(["--directory", "x", f"--{option}", "0"])
+        example.parse(["--directory", "x", f"--{option}", "0"])
     assert f"--{option} is 0, allowed is" in capsys.readouterr().err
 
 
@@ -371,7 +297,7 @@ def test_a_full_disk_is_one_line(whole, tmp_path, refusal, capsys):
 @pytest.mark.drill
 def test_two_processes_killed_again_and_again(tmp_path):
     def ended(folder, steps):
-        with started(*as_two(*SMALL, steps, "--directory", folder)) as processes:
+        with started(NAME, *as_two(*SMALL, steps, "--directory", folder)) as processes:
             for process in processes:
                 output, _ = process.communicate(timeout=LIMIT)
                 assert process.returncode == 0, output
@@ -379,7 +305,7 @@ def test_two_processes_killed_again_and_again(tmp_path):
     never, often, rng = tmp_path / "never", tmp_path / "often", random.Random(0)
     ended(never, 200)
     for step in (0, 40, 100):
-        with started(*as_two(*SMALL, LONG, "--directory", often)) as processes:
+        with started(NAME, *as_two(*SMALL, LONG, "--directory", often)) as processes:
             until(lambda step=step: saved(often) > step, processes)
             time.sleep(rng.uniform(0, 0.05))
             for process in processes:
@@ -395,7 +321,7 @@ def test_two_processes_killed_again_and_again(tmp_path):
 def test_a_host_that_never_comes(number, tmp_path):
     command = as_two(*SMALL, LONG, "--directory", tmp_path, "--wait", "20")[number]
     began = time.monotonic()
-    with started(command) as (process,):
+    with started(NAME, command) as (process,):
         output, _ = process.communicate(timeout=LIMIT)
     assert 20 <= time.monotonic() - began < 120
     assert process.returncode != 0
@@ -416,7 +342,7 @@ def test_a_host_that_never_comes(number, tmp_path):
 )
 def test_a_host_that_fails(fault, words, number, tmp_path):
     commands = as_two(*SMALL, LONG, "--directory", tmp_path)
-    with started(*commands) as processes:
+    with started(NAME, *commands) as processes:
         until(lambda: saved(tmp_path) >= 20, processes)
         began = time.monotonic()
         processes[number].send_signal(fault)
