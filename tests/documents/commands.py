@@ -1,14 +1,13 @@
 """Runs all commands of README.md and of the pages in benchmarks: `make test-commands`.
 
-They have a new environment with nothing but pip in it, and a new clone of the files
-that git tracks, as they are here. The commands and the Python code of a page run in
-their order, and after them the commands that stand in the middle of a sentence. What
-has run once does not run again.
+They have a new environment with nothing but pip in it, and a new clone of the last
+commit. The commands and the Python code of a page run in their order, and after them
+the commands that stand in the middle of a sentence. What has run once does not run
+again.
 """
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -79,24 +78,12 @@ def uncommented(block: str) -> list[str]:
     return [re.sub(r"  +#.*", "", line).strip() for line in lines]
 
 
-def copy_tracked(folder: Path) -> None:
-    """Makes a repository of the files that git tracks here, as they are."""
-    tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True)
-    for name in filter(None, tracked.split("\0")):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(ROOT / name, folder / name)
-    user = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
-    for command in (["init", "-q"], ["add", "-A"], [*user, "commit", "-qm", "all"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
-
-
 def environment(folder: Path) -> dict[str, str]:
     """Returns the variables of a shell in which a new environment is active.
 
-    git takes the copy for the project's address, and no data have been downloaded.
+    git takes this folder for the project's address, and no data have been downloaded.
     """
     venv.create(folder / "env", with_pip=True)
-    copy_tracked(folder / "origin")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     kept = {
         name: value
@@ -107,7 +94,7 @@ def environment(folder: Path) -> dict[str, str]:
         "PATH": f"{folder / 'env' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "ADABELIEF_OPTAX_DATA": str(folder / "data"),
         "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"url.{folder / 'origin'}.insteadOf",
+        "GIT_CONFIG_KEY_0": f"url.{ROOT}.insteadOf",
         "GIT_CONFIG_VALUE_0": project["urls"]["Repository"],
     }
 
