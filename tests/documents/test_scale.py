@@ -1,43 +1,17 @@
 """Is what docs/scale.md says of numbers true?"""
 
-import json
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from adabelief_optax import adabelief, aida, ladabelief, ladam, stepsizes
+from adabelief_optax import adabelief, stepsizes
 from benchmarks.speed import traffic
 from tests.helpers import ROOT
 
-PAGE = (ROOT / "docs" / "scale.md").read_text()
-LOW = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
-
-
-def test_the_peaks_on_the_page_are_those_of_the_results():
-    path = ROOT / "benchmarks" / "results" / "traffic-tpu-v5e.json"
-    results = json.loads(path.read_text())["peaks"]
-    for way in ("update", "update, gradients donated", "step"):
-        row = " | ".join(f"{results[name][way]:.1f}" for name in traffic.PEAKS)
-        assert f" | {row} |\n" in PAGE
-
-
-@pytest.mark.parametrize("way", ["explicit", "shard_map"])
-@pytest.mark.parametrize(("name", "most"), [("aida", 2.3), ("ladabelief", 2.8)])
-def test_sums_of_a_split_model_take_few_kernels(way, name, most):
-    path = ROOT / "benchmarks" / "results" / "traffic-h200-7b.json"
-    programs = json.loads(path.read_text())["programs"]
-    one, many = (
-        programs["unrolled, one device"],
-        programs[f"unrolled, 8 devices, {way}"],
-    )
-    assert many[name]["kernels_an_array"] <= most
-    assert many[name]["all_reduces"] == 1
-    assert many[name]["compile_ratio"] <= 5
-    assert many[name]["bytes_a_parameter"] == one[name]["bytes_a_parameter"]
+PAGE = " ".join((ROOT / "docs" / "scale.md").read_text().split())
 
 
 def pairs(order):
@@ -60,29 +34,9 @@ def test_donated_buffers_are_paired_in_their_order():
     assert wrong == {0: "m", 1: "count", 2: "s", 3: "p"}
 
 
-@pytest.mark.parametrize(
-    ("rule", "row", "expected"),
-    [
-        (adabelief(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
-        (aida(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
-        (optax.adam(1.0), "`adabelief`, `aida` (as `optax.adam`)", 12),
-        (aida(1.0, amsgrad=True), "the same with `amsgrad=True`", 16),
-        (aida(1.0, **LOW), "the same with both moments in bfloat16", 8),
-        (ladabelief(1.0), "`ladabelief`, `ladam`", 8),
-        (ladam(1.0), "`ladabelief`, `ladam`", 8),
-        (ladam(1.0, mu_dtype="bfloat16"), "the same with `mu_dtype=jnp.bfloat16`", 6),
-    ],
-)
-def test_size_of_a_checkpoint(rule, row, expected):
-    params = jax.ShapeDtypeStruct((1000, 1000), jnp.float32)
-    leaves = jax.tree.leaves((params, jax.eval_shape(rule.init, params)))
-    size = sum(x.size * x.dtype.itemsize for x in leaves) / params.size
-    assert round(size) == expected and f"| {row} | {expected} |" in PAGE
-
-
 def test_a_spike():
-    tx, spike = adabelief(1.0), 3000
-    g = jax.random.normal(jax.random.key(0), (spike + 7000, 200))
+    tx, spike, later = adabelief(1.0), 3000, 7000
+    g = jax.random.normal(jax.random.key(0), (spike + later, 200))
     g = g.at[spike].mul(1000 / jnp.abs(g[spike]))
 
     def step(state, g):
@@ -91,10 +45,15 @@ def test_a_spike():
 
     _, (u, sizes) = jax.lax.scan(step, tx.init(g[0]), g)
     usual = np.median(sizes[spike - 1])
-    assert np.abs(u[spike]).max() == pytest.approx(3.5, abs=0.1)
-    assert np.median(np.abs(u[spike : spike + 100].sum(0))) == pytest.approx(34, abs=3)
+    longest, moved, smaller = 3.5, 34, 1.4
+    assert f"at most {longest} learning rates, however large" in PAGE
+    assert f"moves by about {moved} learning rates in all" in PAGE
+    assert f"after {later:,} steps they are still {smaller} times too small" in PAGE
+    assert np.abs(u[spike]).max() == pytest.approx(longest, abs=0.1)
+    moves = np.median(np.abs(u[spike : spike + 100].sum(0)))
+    assert moves == pytest.approx(moved, abs=3)
     assert usual / np.median(sizes[spike + 30]) == pytest.approx(30, abs=3)
-    assert usual / np.median(sizes[-1]) == pytest.approx(2**0.5, abs=0.1)
+    assert usual / np.median(sizes[-1]) == pytest.approx(smaller, abs=0.1)
 
 
 def test_stepsizes_that_should_alarm():
