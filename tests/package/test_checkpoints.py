@@ -14,15 +14,13 @@ import pytest
 
 import adabelief_optax as ao
 from tests.helpers import assert_close, gradient, params_like, train
-
-pytestmark = pytest.mark.slow
+from tests.package.methods import every
 
 RATE, DECAY = 0.1, 0.01
 MASK = {"kernel": True, "bias": False, "gain": False}
 # Options of both, and the links that Optax's chain has for them.
 CHAINS = {
     "plain": (RATE, {}, []),
-    "none": (RATE, dict(weight_decay=None), []),
     "decay": (RATE, dict(weight_decay=DECAY), [optax.add_decayed_weights(DECAY)]),
     "mask": (
         RATE,
@@ -51,7 +49,7 @@ def through_a_file(state, tx, path):
 
 
 @pytest.mark.parametrize("to_optax", [False, True], ids=["from optax", "to optax"])
-@pytest.mark.parametrize("name", CHAINS)
+@every({name: name for name in CHAINS}, kept=["plain"], argument="name")
 def test_goes_on_where_the_other_stopped(name, to_optax, tmp_path):
     ours, theirs = pair(name)
     first, then = (ours, theirs) if to_optax else (theirs, ours)
@@ -62,12 +60,6 @@ def test_goes_on_where_the_other_stopped(name, to_optax, tmp_path):
     updates, after = then.update(g, restored, params)
     expected, after_expected = first.update(g, state, params)
     assert_close((updates, after), (expected, after_expected))
-
-
-@pytest.mark.quick
-def test_a_chain_with_another_number_of_links_differs():
-    states = [pair(name)[1].init(params_like()) for name in ("plain", "decay")]
-    assert jax.tree.structure(states[0]) != jax.tree.structure(states[1])
 
 
 @pytest.mark.skipif(

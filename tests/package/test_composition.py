@@ -45,45 +45,29 @@ def test_a_mark_touches_no_numbers():
         )
 
 
-@pytest.mark.parametrize("as_function", [False, True])
-def test_masked_chooses_the_projected_layers(as_function):
-    mask = {"kernel": True, "bias": False, "gain": False}
-    given = (lambda p: jax.tree.map(lambda x: x.ndim == 2, p)) if as_function else mask
-    mixed = optax.chain(optax.masked(ao.layerwise_projection(), given), belief())
-    projected = optax.chain(ao.layerwise_projection(), belief())
-    params = params_like()
-    updates = {}
-    for name, tx in (("mixed", mixed), ("aida", projected), ("adabelief", belief())):
-        state = tx.init(params)
-        for i in range(3):
-            updates[name], state = tx.update(gradient(params, i), state, params)
-    assert_close(updates["mixed"]["kernel"], updates["aida"]["kernel"])
-    assert_close(updates["mixed"]["bias"], updates["adabelief"]["bias"])
-    assert not np.allclose(updates["aida"]["bias"], updates["adabelief"]["bias"])
+LABELS = {"kernel": "aida", "bias": "adam", "gain": "adabelief"}
+MARKS = {
+    "aida": ao.layerwise_projection(),
+    "adam": ao.ignore_prediction(),
+    "adabelief": optax.identity(),
+}
+WAYS = {
+    "partition": (optax.partition(MARKS, LABELS),),
+    "function": (optax.partition(MARKS, lambda tree: {k: LABELS[k] for k in tree}),),
+    "masked": tuple(
+        optax.masked(MARKS[label], {k: label == LABELS[k] for k in LABELS})
+        for label in MARKS
+    ),
+}
 
 
-@pytest.mark.parametrize("as_function", [False, True])
-def test_partition_chooses_the_rule_of_each_layer(as_function):
-    labels = {"kernel": "aida", "bias": "adam", "gain": "adabelief"}
-    rules = optax.partition(
-        {
-            "aida": ao.layerwise_projection(),
-            "adam": ao.ignore_prediction(),
-            "adabelief": optax.identity(),
-        },
-        (lambda tree: {k: labels[k] for k in tree}) if as_function else labels,
-    )
-    mixed = optax.chain(rules, belief())
-    alone = {
-        "kernel": optax.chain(ao.layerwise_projection(), belief()),
-        "bias": optax.chain(ao.ignore_prediction(), belief()),
-        "gain": belief(),
-    }
-    params = params_like()
-    expected = {k: train(tx, {k: params[k]})[0] for k, tx in alone.items()}
-    # Gradients are drawn leaf by leaf, so take those of the whole tree for each.
+@pytest.mark.parametrize("way", WAYS)
+def test_layers_may_follow_different_rules(way):
+    mixed, params = optax.chain(*WAYS[way], belief()), params_like()
+    alone = {k: optax.chain(MARKS[LABELS[k]], belief()) for k in params}
     state = mixed.init(params)
     states = {k: tx.init(params[k]) for k, tx in alone.items()}
+    expected = {}
     for i in range(3):
         g = gradient(params, i)
         updates, state = mixed.update(g, state, params)
@@ -130,15 +114,6 @@ def test_equal_layers_follow_their_own_rules(rules, jit):
         assert_close(alone["a"], alone["b"])
 
 
-def test_optimizers_of_each_partition():
-    tx = optax.partition(
-        {"a": ao.aida(1e-2), "b": ao.ladam(1e-2)},
-        {"kernel": "a", "bias": "b", "gain": "a"},
-    )
-    params, _ = train(tx, params_like(), update=jax.jit(tx.update))
-    assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
-
-
 def test_masked_belief_behind_a_projection():
     mask = {"kernel": True, "bias": True, "gain": False}
     tx = optax.chain(
@@ -149,30 +124,19 @@ def test_masked_belief_behind_a_projection():
     assert_close(updates["gain"], gradient(params)["gain"])  # passed through
 
 
-def test_a_mask_of_marked_gradients():
-    def of_ndim(n):
-        return lambda tree: jax.tree.map(lambda x: x.ndim == n, tree)
+def test_a_mask_of_marked_gradients_is_no_function():
+    # Optax would apply it to the marked gradients, and its result to the parameters,
+    # which are not marked.
+    def is_vector(tree):
+        return jax.tree.map(lambda x: x.ndim == 1, tree)
 
-    def chain(mask):
-        return optax.chain(
-            optax.masked(ao.layerwise_projection(), of_ndim(2)),
-            optax.masked(ao.ignore_prediction(), mask),
-            belief(),
-        )
-
-    tx = chain(of_ndim(1)(params_like()))
-    params, _ = train(tx, params_like(), update=jax.jit(tx.update))
-    assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
-    # Optax would apply a function to the marked gradients, and its result to the
-    # parameters, which are not marked.
+    tx = optax.chain(
+        optax.masked(ao.layerwise_projection(), {k: k == "kernel" for k in LABELS}),
+        optax.masked(ao.ignore_prediction(), is_vector),
+        belief(),
+    )
     with pytest.raises(ValueError, match="tree of bools"):
-        train(chain(of_ndim(1)), params_like())
-
-
-def test_projection_in_front_of_an_optimizer():
-    chain = optax.chain(ao.layerwise_projection(), ao.adabelief(1e-2))
-    aida = ao.aida(1e-2)
-    assert_close(train(chain, params_like())[0], train(aida, params_like())[0])
+        train(tx, params_like())
 
 
 def test_layerwise_belief_of_projected_residuals():
@@ -182,21 +146,18 @@ def test_layerwise_belief_of_projected_residuals():
     assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        optax.scale_by_adam(),
-        optax.adam(1e-3),
-        optax.trace(0.9),
-        optax.scale_by_lion(),
-        optax.scale_by_rms(),
-        optax.add_decayed_weights(1e-2),
-        optax.scale(-1e-3),
-        optax.identity(),
-        optax.scale_by_learning_rate(optax.constant_schedule(1e-3)),
-    ],
-    ids=lambda tx: "",
-)
+OTHERS = {
+    "scale_by_adam": optax.scale_by_adam(),
+    "trace": optax.trace(0.9),
+    "scale_by_lion": optax.scale_by_lion(),
+    "add_decayed_weights": optax.add_decayed_weights(1e-2),
+    "scale": optax.scale(-1e-3),
+    "identity": optax.identity(),
+    "schedule": optax.scale_by_learning_rate(optax.constant_schedule(1e-3)),
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("mark", [ao.layerwise_projection(), ao.ignore_prediction()])
 def test_a_mark_that_meets_no_belief_is_an_error_that_helps(mark, other):
     tx, params = optax.chain(mark, other), params_like()
@@ -277,6 +238,29 @@ def test_a_stack_of_layers_is_its_layers(name, options):
             stack(g), stacked_state, stack(apart)
         )
     assert_close(stacked_updates, stack(updates), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", ["aida", "ladam", "ladabelief"])
+def test_stacked_axes_by_name(name):
+    shapes = {"blocks": {"w": (3, 4, 5), "b": (3, 5)}, "embed": (7, 5)}
+    params = jax.tree.map(jnp.ones, shapes, is_leaf=lambda x: isinstance(x, tuple))
+    g = gradient(params, 3)
+
+    def update(stacked_axes):
+        tx = getattr(ao, name)(0.1, stacked_axes=stacked_axes)
+        return tx.update(g, tx.init(params), params)
+
+    whole = update({"blocks": {"w": 1, "b": 1}, "embed": None})
+    for given in (
+        {"blocks": 1},
+        {"blocks": frozenset({0})},
+        lambda p: {key: 1 if key == "blocks" else 0 for key in p},
+    ):
+        assert_close(update(given), whole, 0)
+    with pytest.raises(ValueError, match=r"stacked_axes names 'block'.*blocks, embed"):
+        update({"block": 1})
+    with pytest.raises(ValueError, match=r"stacked_axes.*'embed'.*twice"):
+        update({"embed": frozenset({0, -2})})
 
 
 @pytest.mark.slow

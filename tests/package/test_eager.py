@@ -83,6 +83,19 @@ def test_rounding_does_not_run_operation_by_operation(tx, most, compiled):
     assert 0 < len(compiled) - before < most
 
 
+def test_projections_are_one_call_whatever_k(compiled):
+    def programs(k):
+        tx, g = ao.aida(0.1, k=k), jnp.ones(3)
+        _, state = tx.update(g, tx.init(g))
+        jax.clear_caches()
+        before = len(compiled)
+        tx.update(g, state)
+        return len(compiled) - before
+
+    # K rounds as single operations would be four or more for each round.
+    assert programs(8) == programs(2) > 0
+
+
 def test_the_listener_hears(compiled):
     before = len(compiled)
     jnp.ones(3)[:2] ** jnp.asarray(2.5)

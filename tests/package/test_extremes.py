@@ -1,7 +1,5 @@
 """What happens after a spike, after very long runs, and at the edge of a range?"""
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import optax
 import pytest
 
 import adabelief_optax as ao
+from tests.package import reference
 from tests.package.methods import FAMILY
 
 pytestmark = pytest.mark.slow
@@ -20,8 +19,6 @@ SPIKE = 1e17  # its square is finite in float32; the sum of 2e5 of them is not
     "factory",
     [
         *FAMILY.values(),
-        lambda rate: ao.aida(rate, k=1),
-        lambda rate: ao.aida(rate, k=9),
         lambda rate: ao.ladam(rate, processing="post"),
         lambda rate: ao.aida(rate, stacked_axes=1),
     ],
@@ -68,17 +65,6 @@ def test_a_layer_whose_sums_overflow_is_not_projected(k):
     assert not np.allclose(projected[0], belief[0])
 
 
-def exact_rectification(b2, t):
-    """Returns ρₜ and rₜ in float64."""
-    power = math.exp(t * math.log(b2))
-    rho_inf = 2 / (1 - b2) - 1
-    rho = rho_inf - 2 * t * power / -math.expm1(t * math.log(b2))
-    if rho < 5:
-        return rho, None
-    numerator = (rho - 4) * (rho - 2) * rho_inf
-    return rho, math.sqrt(numerator / ((rho_inf - 4) * (rho_inf - 2) * rho))
-
-
 @pytest.mark.parametrize("b2", [0.67, 0.68, 0.7, 0.8, 0.9, 0.99, 0.999, 0.99999])
 @pytest.mark.parametrize("traced", [False, True])
 def test_rectification_over_long_runs(b2, traced):
@@ -96,9 +82,7 @@ def test_rectification_over_long_runs(b2, traced):
 
     compiled = jax.jit(step) if traced else jax.jit(lambda _, count: step(b2, count))
     for t in [*range(1, 13), 20, 50, 100, 1000, *(10**i for i in range(4, 10))]:
-        rho, r = exact_rectification(b2, t)
-        if abs(rho - 5) < 1e-3:
-            continue  # float32 may be on either side of the threshold
+        r = reference.rectification(b2, t)
         if r is not None:
             factor[t] = float(compiled(b2, jnp.int32(t - 1))[0]) / r
     # A traced β₂ of 0.99999 has its own rounding: 0.3 % of 1 − β₂, less of rₜ.
@@ -108,18 +92,26 @@ def test_rectification_over_long_runs(b2, traced):
     assert factor or b2 < 0.68
 
 
-@pytest.mark.parametrize("name", ["b1", "b2"])
-def test_a_float_that_rounds_to_1(name):
-    for value in (1 - 1e-8, 1 - 1e-12):
-        for number in (value, np.float64(value), np.array(value)):
-            with pytest.raises(ValueError, match=rf"{name} must be.*is 1.0 in float32"):
-                ao.adabelief(1e-3, **{name: number})
-    ao.adabelief(1e-3, **{name: 1 - 1e-7})
-    ao.adabelief(1e-3, **{name: np.array(1 - 1e-7)})
+@pytest.mark.parametrize("t", [1, 10, 300])
+@pytest.mark.parametrize("b2", [0.9, 0.999, 0.9999, 0.99999])
+def test_the_bias_correction_keeps_its_digits(b2, t):
+    grads = np.random.default_rng(t).normal(size=(t, 64))
+    grads = grads.astype(np.float32).astype(np.float64)
+    expected, *_ = reference.trajectory(
+        grads, np.zeros(64), learning_rate=1.0, b2=b2, eps=1e-16, eps_root=1e-16
+    )
+    tx = ao.adabelief(1.0, b2=b2)
 
+    def step(state, g):
+        updates, state = tx.update(g, state)
+        return state, updates
 
-def test_a_float_that_is_below_1_in_float64(x64):
-    ao.adabelief(1e-3, b1=1 - 1e-8)
+    start = tx.init(jnp.zeros(64))
+    _, updates = jax.lax.scan(step, start, jnp.asarray(grads, jnp.float32))
+    off = np.abs(updates[-1] - expected[-1]) / np.abs(expected[-1])
+    # Where g − m is small beside g, its rounding is that of g.
+    assert np.median(off) < 3e-6 / 5
+    assert np.quantile(off, 0.9) < 3e-6
 
 
 def test_nesterov_at_the_last_count():
@@ -130,11 +122,6 @@ def test_nesterov_at_the_last_count():
     updates, state = tx.update(jnp.ones(1), state)
     np.testing.assert_allclose(updates, 1 / np.sqrt(0.999), rtol=1e-5)
     assert state.count == last
-
-
-def test_float16_second_moments_are_refused():
-    with pytest.raises(ValueError, match="nu_dtype must not be float16"):
-        ao.adabelief(1e-3, nu_dtype="float16")
 
 
 def test_a_float16_average_keeps_small_gradients():
@@ -152,22 +139,6 @@ def test_a_float16_average_keeps_small_gradients():
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ({"mu_dtype": "float8_e4m3fn"}, "mu_dtype must be .*16 bits"),
-        ({"axis_name": 3}, "axis_name must be .*got 3"),
-        ({"stacked_axes": {0}}, "stacked_axes must be "),
-        ({"stacked_axes": frozenset({0.5})}, "stacked_axes must be "),
-        ({"nesterov": True, "momentum": False}, "nesterov=True must have"),
-    ],
-)
-def test_messages_of_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ao.aida(1e-3, **arguments)
-
-
-@pytest.mark.quick
 @pytest.mark.parametrize("k", [2, 9])
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, np.float16])
 def test_a_xi_of_few_bits_divides_no_zero_by_zero(dtype, k):
@@ -175,14 +146,6 @@ def test_a_xi_of_few_bits_divides_no_zero_by_zero(dtype, k):
     tx, zeros = ao.aida(0.1, k=k, xi=dtype(1e-20)), jnp.zeros(3)
     updates, state = tx.update(zeros, tx.init(zeros))
     assert not updates.any() and np.isfinite(optax.tree.get(state, "nu")).all()
-
-
-def test_a_xi_that_is_injected_beside_float16_parameters():
-    marks = optax.inject_hyperparams(ao.layerwise_projection)(xi=1e-20)
-    tx = optax.chain(marks, ao.scale_by_belief(eps=0.0, eps_root=1e-8))
-    zeros = jnp.zeros(3, jnp.float16)
-    updates, state = tx.update(zeros, tx.init(zeros), zeros)
-    assert not updates.any() and np.isfinite(state[1].nu).all()
 
 
 @pytest.mark.parametrize("k", [2, 9])
@@ -203,9 +166,3 @@ def test_any_integer_is_a_k(k):
     a, _ = tx.update(g, tx.init(g))
     b, _ = plain.update(g, plain.init(g))
     np.testing.assert_allclose(a, b, rtol=1e-6)
-
-
-@pytest.mark.parametrize("leaf", [jnp.ones(2, jnp.float8_e4m3fn), "text", object()])
-def test_parameters_that_are_no_numbers_are_named(leaf):
-    with pytest.raises(ValueError, match="parameter 'layer/odd' must be"):
-        ao.adabelief(1e-3).init({"layer": {"odd": leaf, "w": jnp.ones(2)}})

@@ -1,8 +1,5 @@
 """Do arrays whose values are known work as arguments inside a trace, and by pickle?"""
 
-import copy
-import json
-
 import cloudpickle
 import jax
 import jax.numpy as jnp
@@ -58,42 +55,19 @@ def test_known_arrays_of_a_projection_and_of_stepsizes():
     assert_close(jax.jit(step)(g), ao.stepsizes(state, eps=0.0))
 
 
-@pytest.mark.quick
-def test_known_arrays_are_checked_inside_a_trace():
-    b1 = jnp.float32(1.5)
-    with pytest.raises(ValueError, match="b1 must be"):
-        jax.jit(lambda x: ao.adabelief(1e-3, b1=b1).init(x))(jnp.ones(1))
+BELIEF = ao.scale_by_belief(eps=0.0, eps_root=1e-8)
+PICKLED = {
+    **{name: factory(1e-2) for name, factory in FAMILY.items()},
+    "switches": ao.aida(1e-2, amsgrad=True, rectify=True),
+    "ignored": optax.chain(ao.ignore_prediction(), BELIEF),
+    "weighed": optax.chain(ao.weigh_prediction(0.3), BELIEF),
+}
 
 
-@every_family
-@pytest.mark.parametrize("options", [{}, {"amsgrad": True, "rectify": True}])
-def test_cloudpickle(factory, options):
-    tx = factory(1e-2, **options)
+@pytest.mark.parametrize("tx", PICKLED.values(), ids=PICKLED)
+def test_cloudpickle(tx):
     copied = cloudpickle.loads(cloudpickle.dumps(tx))
     assert_close(train(copied, params_like()), train(tx, params_like()), 0)
-
-
-def test_cloudpickle_of_marks():
-    for marks in (
-        [ao.layerwise_projection(k=1), ao.layerwise_projection(k=1)],
-        [ao.ignore_prediction()],
-        [ao.weigh_prediction(0.3)],
-    ):
-        tx = optax.chain(*marks, ao.scale_by_belief(eps=0.0, eps_root=1e-8))
-        copied = cloudpickle.loads(cloudpickle.dumps(tx))
-        assert_close(train(copied, params_like()), train(tx, params_like()), 0)
-
-
-def test_projections_that_disagree_on_layers_are_seen():
-    for argument, value in (("stacked_axes", 1), ("axis_name", "x")):
-        tx = optax.chain(
-            ao.layerwise_projection(k=1),
-            ao.layerwise_projection(k=1, **{argument: value}),
-            ao.scale_by_belief(),
-        )
-        g = jnp.ones((2, 3))
-        with pytest.raises(ValueError, match=f"must agree in {argument}"):
-            tx.update(g, tx.init(g))
 
 
 @every_family
@@ -103,7 +77,6 @@ def test_injection_needs_parameters_only_to_decay(factory):
     state = injected.init(g)
     plain = factory(1e-2)
     expected, _ = plain.update(g, plain.init(g))
-    assert_close(injected.update(g, state)[0], expected)
     assert_close(jax.jit(injected.update)(g, state)[0], expected)
     decaying = optax.inject_hyperparams(factory)(1e-2, weight_decay=0.1)
     for update in (decaying.update, jax.jit(decaying.update)):
@@ -132,12 +105,3 @@ def test_symbolic_shapes(factory):
         x = jnp.arange(15.0).reshape(3, 5) - 4
         updates, _ = exported.call(x, tx.init(x), x)
         assert_close(updates, jax.jit(tx.update)(x, tx.init(x), x)[0], 1e-4)
-
-
-def test_recommended_values_are_plain_data():
-    assert copy.deepcopy(ao.RECOMMENDED) == ao.RECOMMENDED
-    assert json.loads(json.dumps(ao.RECOMMENDED)) == ao.RECOMMENDED
-    changed = ao.RECOMMENDED["transformer"] | {"learning_rate": 3e-4}
-    assert changed["learning_rate"] == 3e-4
-    assert ao.RECOMMENDED["transformer"]["learning_rate"] == 5e-4
-    ao.adabelief(**changed)

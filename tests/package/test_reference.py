@@ -13,6 +13,7 @@ from tests.package import reference
 
 STEPS = 25
 SHAPES = [(), (1,), (7,), (4, 3), (2, 3, 2), (0,), (3, 0)]
+NUMERATORS = [{}, {"nesterov": True}, {"momentum": False}]
 
 
 @st.composite
@@ -26,7 +27,7 @@ def runs(draw):
         eps_root=draw(st.sampled_from([1e-16, 1e-8])),
         weight_decay=draw(st.sampled_from([0.0, 0.01])),
         decay=draw(st.sampled_from(["decoupled", "coupled", "fixed"])),
-        nesterov=draw(st.booleans()),
+        **draw(st.sampled_from(NUMERATORS)),
         amsgrad=draw(st.booleans()),
         rectify=draw(st.booleans()),
         degenerate_to_sgd=draw(st.booleans()),
@@ -61,18 +62,22 @@ def data(shape, scale, is_complex, seed):
     return np.asarray(grads), np.asarray(start)
 
 
+def compare(tx, grads, start, **options):
+    """Compares updates, moments and maxima of all steps with those of the papers."""
+    updates, *moments = reference.trajectory(grads, start, **options)
+    found, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
+    assert_close(found, updates, 1e-9)
+    for name, expected in zip(("mu", "nu", "nu_max"), moments, strict=True):
+        if name != "nu_max" or options.get("amsgrad"):
+            assert_close(optax.tree.get(state, name), expected, 1e-9)
+
+
 def check(run):
-    family, common, own, ours, shape, scale, is_complex, seed = run
-    grads, start = data(shape, scale, is_complex, seed)
-    updates, m, s, d = reference.trajectory(grads, start, **common, **own)
+    family, common, own, ours, *how = run
+    grads, start = data(*how)
     with float64():
         tx = getattr(ao, family)(**common, **ours)
-        u, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
-        assert_close(u, updates, 1e-9)
-        assert_close(optax.tree.get(state, "mu"), m, 1e-9)
-        assert_close(optax.tree.get(state, "nu"), s, 1e-9)
-        if common["amsgrad"]:
-            assert_close(optax.tree.get(state, "nu_max"), d, 1e-9)
+        compare(tx, grads, start, **common, **own)
 
 
 @pytest.mark.slow
@@ -89,58 +94,38 @@ def test_equals_the_papers(run):
     check(run)
 
 
+# Each changes the steps, so an optimizer that forgot one would differ.
+EVERY = dict(b1=0.5, b2=0.8, eps=0.1, eps_root=0.01, weight_decay=0.1, decay="fixed")
+SWITCHES = dict(amsgrad=True, rectify=True, degenerate_to_sgd=False)
+OWN = {
+    "adabelief": ({}, {}),
+    "aida": (dict(k=3, xi=0.1), dict(k=3, xi=0.1)),
+    "ladam": (dict(processing="post"), dict(processing="post", ignore=True)),
+    "ladabelief": (dict(processing="post"), dict(processing="post")),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", OWN)
+@pytest.mark.parametrize("numerator", NUMERATORS[1:], ids=str)
+def test_every_option_reaches_every_optimizer(family, numerator):
+    options = dict(learning_rate=0.1, **EVERY, **SWITCHES, **numerator)
+    ours, theirs = OWN[family]
+    with float64():
+        tx = getattr(ao, family)(**options, **ours)
+        compare(tx, *data((4, 3), 1.0, False, seed=1), **options, **theirs)
+
+
 @pytest.mark.parametrize("is_complex", [False, True], ids=["real", "complex"])
-@pytest.mark.parametrize("weigh", [0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
+@pytest.mark.parametrize("weigh", [0.0, 0.25, 0.5, 1.0])
 def test_adafamily(weigh, is_complex):
-    common = dict(b1=0.9, b2=0.99, eps=1e-8, eps_root=1e-10)
+    options = dict(b1=0.9, b2=0.99, eps=1e-8, eps_root=1e-10)
     grads, start = data((4, 3), 1.0, is_complex, seed=0)
-    updates, m, s, _ = reference.trajectory(
-        grads, start, learning_rate=0.1, weigh=weigh, **common
-    )
     with float64():
         tx = optax.chain(
-            ao.weigh_prediction(weigh), ao.scale_by_belief(**common), optax.scale(-0.1)
+            ao.weigh_prediction(weigh), ao.scale_by_belief(**options), optax.scale(-0.1)
         )
-        u, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
-        assert_close(u, updates, 1e-9)
-        assert_close(state[1].mu, m, 1e-9)
-        assert_close(state[1].nu, s, 1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("family", ["adabelief", "aida", "ladam", "ladabelief"])
-@pytest.mark.parametrize("amsgrad", [False, True])
-def test_without_momentum(family, amsgrad):
-    common = dict(learning_rate=0.1, amsgrad=amsgrad, momentum=False, eps_root=1e-8)
-    own = {
-        "adabelief": dict(eps=1e-16),
-        "aida": dict(k=2),
-        "ladam": dict(ignore=True, processing="pre"),
-        "ladabelief": dict(processing="pre"),
-    }[family]
-    grads, start = data((4, 3), 1.0, False, seed=1)
-    updates, m, s, _ = reference.trajectory(grads, start, **common, **own)
-    with float64():
-        tx = getattr(ao, family)(**common)
-        u, _, state = walk(tx, jnp.asarray(grads), jnp.asarray(start))
-        assert_close(u, updates, 1e-9)
-        assert_close(optax.tree.get(state, "mu"), m, 1e-9)
-        assert_close(optax.tree.get(state, "nu"), s, 1e-9)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("b2", [0.5, 0.9, 0.99, 0.999, 0.9999])
-def test_rectification_in_float32(b2):
-    # Computed as it is written, rho loses its digits and b2 = 0.9999 its sixth step.
-    tx = ao.scale_by_belief(b1=1e-30, b2=b2, eps=0.0, eps_root=1.0, rectify=True)
-    state, g = tx.init(jnp.zeros(())), jnp.ones(())
-    for t in range(1, 40):
-        u, state = tx.update(g, state)
-        r = reference.rectification(b2, t)
-        s = sum(b2**i for i in range(t))  # e is 0, so eps_root is all there is
-        expected = 1.0 if r is None else r * np.sqrt((1 - b2**t) / s)
-        # What is left is the rounding of 1 − b2 itself.
-        np.testing.assert_allclose(u, expected, rtol=2e-7 / (1 - b2) + 1e-6)
+        compare(tx, grads, start, learning_rate=0.1, weigh=weigh, **options)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,15 +22,6 @@ OPTIONS = dict(b2=0.99, eps=1e-4, eps_root=1e-6)
 GIVEN = dict(b2=0.99, eps=1e-4)
 
 
-def by_formula(state, b2=0.99, eps=1e-4):
-    """The same in NumPy, of a bare belief state."""
-    t = int(state.count)
-    d = state.nu if getattr(state, "nu_max", None) is None else state.nu_max
-    return jax.tree.map(
-        lambda d: 1 / (np.sqrt(np.asarray(d, np.float64) / (1 - b2**t)) + eps), d
-    )
-
-
 def belief_state(state):
     (found,) = (
         x
@@ -45,39 +35,39 @@ METHODS = {
     **{name: (factory, {}) for name, factory in FAMILY.items()},
     "amsgrad": (ao.aida, dict(amsgrad=True)),
     "bfloat16": (ao.adabelief, dict(mu_dtype="bfloat16", nu_dtype="bfloat16")),
-    "post": (ao.ladabelief, dict(processing="post")),
     "stacked": (ao.ladam, dict(stacked_axes={"kernel": 1, "bias": 1, "gain": 0})),
     "optax": (optax.adabelief, {}),
 }
-every_method = pytest.mark.parametrize(
-    ("factory", "options"), METHODS.values(), ids=list(METHODS)
-)
 
 
-@every_method
-def test_formula(factory, options):
-    tx = factory(1e-2, **OPTIONS, **options)
-    update = jax.jit(tx.update)
-    for steps in (1, 7):
-        _, state = train(tx, params_like(), steps, update)
-        actual = ao.stepsizes(state, **GIVEN)
-        assert_close(actual, by_formula(belief_state(state)))
-        assert {x.dtype for x in jax.tree.leaves(actual)} == {jnp.dtype(jnp.float32)}
-    assert_close(jax.jit(lambda s: ao.stepsizes(s, **GIVEN))(state), actual)
+def assert_steps_are_predictions_times(tx, dtype=jnp.float32, tolerance=1e-5):
+    """Compares steps of a learning rate of 1 with those that the stepsizes make."""
+    params = params_like(dtype)
+    state, update = tx.init(params), jax.jit(tx.update)
+    for t in range(1, 8):
+        updates, state = update(gradient(params, t), state, params)
+        sizes = ao.stepsizes(state, **GIVEN)
+        predictions = jax.tree.map(
+            lambda m, c1=1 - 0.9**t: m.astype(dtype) / c1, belief_state(state).mu
+        )
+        expected = jax.tree.map(
+            lambda m, x: -m * x.reshape(x.shape + (1,) * (m.ndim - x.ndim)),
+            predictions,
+            sizes,
+        )
+        assert_close(updates, expected, tolerance)
+    assert_close(jax.jit(lambda s: ao.stepsizes(s, **GIVEN))(state), sizes)
+    assert {x.dtype for x in jax.tree.leaves(sizes)} == {jnp.dtype(dtype)}
 
 
-@pytest.mark.parametrize("name", ["adabelief", "aida", "ladabelief"])
-@pytest.mark.parametrize("options", [{}, {"amsgrad": True}], ids=str)
-def test_a_step_is_the_prediction_times_the_stepsizes(name, options):
-    tx, params = FAMILY[name](1.0, **OPTIONS, **options), params_like()
-    _, state = train(tx, params)
-    updates, state = tx.update(gradient(params, 9), state, params)
-    belief = belief_state(state)
-    c1 = 1 - 0.9 ** int(belief.count)
-    expected = jax.tree.map(
-        lambda m, x: -m / c1 * x, belief.mu, ao.stepsizes(state, **GIVEN)
-    )
-    assert_close(updates, expected)
+@pytest.mark.parametrize(("factory", "options"), METHODS.values(), ids=METHODS)
+def test_a_step_is_the_prediction_times_the_stepsizes(factory, options):
+    assert_steps_are_predictions_times(factory(1.0, **OPTIONS, **options))
+
+
+def test_float64(x64):
+    tx = ao.adabelief(1.0, **OPTIONS)
+    assert_steps_are_predictions_times(tx, jnp.float64, 1e-12)
 
 
 def test_a_step_of_post_processing_takes_the_mean():
@@ -127,33 +117,11 @@ def test_a_constant_gradient_reaches_the_ceiling():
     assert noisy < 0.1 * ceiling
 
 
-def test_one_number_a_layer():
-    params = {"stack": jnp.ones((3, 2, 2)), "head": jnp.ones(4)}
-    axes = {"stack": 1, "head": 0}
-    _, state = train(ao.ladabelief(1e-2, stacked_axes=axes), params)
-    sizes = ao.stepsizes(state)
-    assert jax.tree.map(jnp.shape, sizes) == {"stack": (3,), "head": ()}
-    statistics = ao.stepsize_statistics(state, stacked_axes=axes)
-    assert statistics["stepsize/head/mean"] == sizes["head"]
-    for i in range(3):
-        for name in ("mean", "min", "max"):
-            assert statistics[f"stepsize/stack/{i}/{name}"] == sizes["stack"][i]
-        assert statistics[f"stepsize/stack/{i}/std"] == 0
-
-
 ALL = {"kernel": True, "bias": True, "gain": True}
 LABELS = {"kernel": "a", "bias": "b", "gain": "a"}
 WRAPPERS = {
-    "chain": lambda f: optax.chain(
-        optax.clip_by_global_norm(1e9),
-        optax.chain(optax.identity(), f(1e-2), optax.scale_by_schedule(lambda t: 1.0)),
-    ),
     "named_chain": lambda f: optax.named_chain(("first", f(1e-2))),
     "masked": lambda f: optax.masked(f(1e-2), ALL),
-    "partition": lambda f: optax.partition({"a": f(1e-2), "b": f(1e-2)}, LABELS),
-    "MultiSteps": lambda f: optax.MultiSteps(f(1e-2), 1),
-    "apply_if_finite": lambda f: optax.apply_if_finite(f(1e-2), 3),
-    "inject_hyperparams": lambda f: optax.inject_hyperparams(f)(1e-2),
     "conditionally_transform": lambda f: optax.conditionally_transform(
         f(1e-2), lambda t: t >= 0
     ),
@@ -186,27 +154,14 @@ def test_wrappers(wrap):
     )
 
 
-@pytest.mark.parametrize(
-    ("wrap", "start"),
-    [
-        (lambda tx: optax.lookahead(tx, 2, 0.5), optax.LookaheadParams.init_synced),
-        (lambda tx: optax.contrib.schedule_free(tx, 1e-2), lambda params: params),
-        (lambda tx: optax.contrib.mechanize(tx), lambda params: params),
-    ],
-    ids=["lookahead", "schedule_free", "mechanize"],
-)
-def test_wrappers_that_change_the_gradients(wrap, start):
-    sizes = ao.stepsizes(wrap(ao.aida(1e-2)).init(start(params_like())))
-    assert jax.tree.structure(sizes) == jax.tree.structure(params_like())
-
-
 def test_injected_hyperparameters_are_the_defaults():
     tx = optax.inject_hyperparams(ao.adabelief)(
         1e-2, b2=optax.linear_schedule(0.9, 0.99, 3), eps=1e-4
     )
     _, state = train(tx, params_like())
-    assert_close(ao.stepsizes(state), by_formula(belief_state(state)))
-    other = by_formula(belief_state(state), b2=0.5, eps=1e-2)
+    bare = belief_state(state)
+    assert_close(ao.stepsizes(state), ao.stepsizes(bare, b2=0.99, eps=1e-4))
+    other = ao.stepsizes(bare, b2=0.5, eps=1e-2)
     assert_close(ao.stepsizes(state, b2=0.5, eps=1e-2), other)
     assert_close(
         jax.jit(ao.stepsizes)(state, jnp.float32(0.5), jnp.float32(1e-2)), other
@@ -220,15 +175,18 @@ def test_of_nested_injected_values_the_inner_count():
 
     tx = optax.inject_hyperparams(tuned)(1e-2, b2=0.5, eps=1e-2)
     _, state = train(tx, params_like())
-    expected = by_formula(belief_state(state), b2=0.9, eps=1e-4)
+    expected = ao.stepsizes(belief_state(state), b2=0.9, eps=1e-4)
     assert_close(ao.stepsizes(state), expected)
 
 
 def test_the_defaults_are_those_of_the_optimizers():
+    # Without gradients √d̂ is as small as it can be, and another eps would show.
+    zeros = optax.tree.zeros_like(params_like())
     for factory in (*FAMILY.values(), optax.adabelief):
-        _, state = train(factory(1e-2), params_like())
-        expected = by_formula(belief_state(state), b2=0.999, eps=0.0)
-        assert_close(ao.stepsizes(state), expected, tolerance=1e-4)
+        tx = factory(1e-2)
+        _, state = tx.update(zeros, tx.init(zeros), zeros)
+        expected = ao.stepsizes(state, b2=0.999, eps=0.0)
+        assert_close(ao.stepsizes(state), expected)
 
 
 def test_parameters_that_belong_to_others():
@@ -270,24 +228,8 @@ class Model(nnx.Module):
 
 @pytest.mark.parametrize(
     "tx",
-    [
-        ao.aida(1e-2),
-        optax.inject_hyperparams(ao.adabelief)(1e-2),
-        pytest.param(
-            optax.MultiSteps(
-                optax.partition(
-                    {1: ao.ladam(1e-2), 2: ao.aida(1e-2)},
-                    lambda p: jax.tree.map(jnp.ndim, p),
-                ),
-                1,
-            ),
-            marks=pytest.mark.skipif(
-                not hasattr(nnx, "as_pure"),
-                reason="nnx.Optimizer of Flax 0.11 holds no masked states",
-            ),
-        ),
-    ],
-    ids=["aida", "inject_hyperparams", "partition"],
+    [ao.aida(1e-2), optax.inject_hyperparams(ao.adabelief)(1e-2)],
+    ids=["aida", "inject_hyperparams"],
 )
 def test_flax_nnx(tx):
     model = Model(nnx.Rngs(0))
@@ -311,14 +253,6 @@ def test_flax_nnx(tx):
     assert layers == {f"stepsize/{x}" for x in ("first/bias", "first/kernel", "value")}
 
 
-def test_boxes_of_flax_linen():
-    init = nn.with_partitioning(nn.initializers.ones, (None, "x"))
-    params = nn.Dense(3, kernel_init=init).init(jax.random.key(0), jnp.ones((1, 2)))
-    state = ao.aida(1e-2).init(params)
-    sizes = ao.stepsizes(state)
-    assert jax.tree.structure(sizes) == jax.tree.structure(nn.meta.unbox(params))
-
-
 def test_before_the_first_step_all_are_zero():
     with jax.debug_nans(True), jax.debug_infs(True):
         state = ao.aida(1e-2).init(params_like())
@@ -326,14 +260,6 @@ def test_before_the_first_step_all_are_zero():
         statistics = ao.stepsize_statistics(state)
     assert_close(sizes, optax.tree.zeros_like(params_like()))
     assert set(map(float, statistics.values())) == {0.0}
-
-
-def test_accumulated_gradients_count_real_steps():
-    tx = optax.MultiSteps(ao.aida(1e-2, **OPTIONS), 2)
-    update = jax.jit(tx.update)
-    one, two, three = (train(tx, params_like(), n, update)[1] for n in (1, 2, 3))
-    assert_close(ao.stepsizes(one), optax.tree.zeros_like(params_like()))
-    assert_close(ao.stepsizes(two, **GIVEN), ao.stepsizes(three, **GIVEN))
 
 
 def test_vmap():
@@ -371,14 +297,6 @@ def test_odd_trees():
     }
 
 
-def test_float64(x64):
-    _, state = train(ao.adabelief(1e-2, **OPTIONS), params_like(jnp.float64))
-    sizes = ao.stepsizes(state, **GIVEN)
-    assert_close(sizes, by_formula(belief_state(state)), tolerance=1e-12)
-    statistics = ao.stepsize_statistics(sizes)
-    assert {x.dtype for x in statistics.values()} == {jnp.dtype(jnp.float64)}
-
-
 @pytest.mark.parametrize("jit", [lambda f: f, jax.jit], ids=["eager", "jit"])
 @pytest.mark.parametrize("axes", [0, 1, 2, {"x": 2, "y": 1}], ids=str)
 def test_statistics(jit, axes):
@@ -409,28 +327,23 @@ def test_statistics_of_sharded_layers_gather_nothing(stacked_axes):
     assert "all-gather" not in statistics.lower(spread).compile().as_text()
 
 
-def test_statistics_of_16_bits_are_those_of_their_numbers():
-    x = jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16)
+FAR = 1e4 + np.random.default_rng(0).normal(size=1000)
+HARD = {
+    # Summed in 16 bits, they would have no digits left.
+    "16 bits": jnp.linspace(1.0, 2.0, 1000).astype(jnp.bfloat16),
+    # √(mean x² − mean²) of these is off by more than all of it in float32.
+    "far from 0": jnp.asarray(FAR, jnp.float32),
+    "both": jnp.asarray(FAR, jnp.bfloat16),
+}
+
+
+@pytest.mark.parametrize("x", HARD.values(), ids=HARD)
+def test_statistics_keep_their_digits(x):
     found = ao.stepsize_statistics({"x": x}, prefix="")
-    exact = np.asarray(x, np.float64)
     for name in ("mean", "std", "min", "max"):
         assert found[f"x/{name}"].dtype == jnp.float32
-        np.testing.assert_allclose(
-            found[f"x/{name}"], getattr(np, name)(exact), rtol=1e-5
-        )
-
-
-def test_a_small_spread_around_a_large_mean():
-    # √(mean x² − mean²) of these is off by more than all of it in float32.
-    x = 1e4 + np.random.default_rng(0).normal(size=1000).astype(np.float32)
-    statistics = ao.stepsize_statistics({"x": jnp.asarray(x)}, prefix="")
-    np.testing.assert_allclose(
-        statistics["x/std"], x.astype(np.float64).std(), rtol=1e-4
-    )
-    assert_close(
-        ao.stepsize_statistics({"x": jnp.asarray(x, jnp.bfloat16)})["stepsize/x/std"],
-        jnp.float32(np.asarray(jnp.asarray(x, jnp.bfloat16), np.float64).std()),
-    )
+        exact = getattr(np, name)(np.asarray(x, np.float64))
+        np.testing.assert_allclose(found[f"x/{name}"], exact, rtol=1e-4)
 
 
 @pytest.mark.quick
@@ -457,3 +370,17 @@ def test_a_small_spread_around_a_large_mean():
 def test_wrong_arguments(call, message):
     with pytest.raises(ValueError, match=message):
         call(params_like())
+
+
+def test_stepsizes_of_a_state_on_the_host():
+    params = {"a": jnp.ones((4, 4))}
+    tx = ao.adabelief(0.1)
+    _, state = tx.update(params, tx.init(params), params)
+    try:
+        host = jax.sharding.SingleDeviceSharding(
+            jax.devices()[0], memory_kind="pinned_host"
+        )
+        on_host = jax.device_put(state, host)
+    except ValueError:
+        pytest.skip("this JAX keeps nothing in pinned_host here")
+    assert_close(ao.stepsizes(on_host), ao.stepsizes(state), 0)
