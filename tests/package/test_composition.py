@@ -135,8 +135,10 @@ def test_a_mask_of_marked_gradients_is_no_function():
         optax.masked(ao.ignore_prediction(), is_vector),
         belief(),
     )
-    with pytest.raises(ValueError, match="tree of bools"):
-        train(tx, params_like())
+    params = params_like()
+    for given in (params, None):
+        with pytest.raises(ValueError, match="tree of bools"):
+            tx.update(params, tx.init(params), given)
 
 
 def test_layerwise_belief_of_projected_residuals():

@@ -92,6 +92,12 @@ def test_arrays_round_apart():
     assert_independent(of_s, for_other_s)
 
 
+def test_moments_round_apart_where_their_hashes_are_the_same():
+    # As of an average of 0 beside an s whose first 16 bits stay as they are.
+    m, s = moments_after(mu=0.0, gradient=2.0)
+    assert_independent(m > 0.2, s > 1)
+
+
 def test_what_is_not_finite_stays_so():
     # The last is NaN as GPUs write it. To add bits to these digits makes −0.
     of_gpu = np.uint32(0x7FFFFFFF).view(np.float32)
