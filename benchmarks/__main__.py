@@ -22,7 +22,7 @@ COMMANDS = {
         "do these optimizers train a small image classifier as well as Adam?",
     ),
     "published": (
-        "published.command",
+        "published.page",
         "what do long trainings say that others have run and published?",
     ),
     "run": (

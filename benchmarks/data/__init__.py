@@ -1,7 +1,6 @@
 """Data sets: each file here loads one, checks it, and says what is missing."""
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,14 +27,3 @@ def cache() -> Path:
         return Path(named)
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(caches) / "adabelief_optax" / "data"
-
-
-def folder_of(package: str, contents: str) -> Path:
-    """Returns the folder of an installed package, without importing it.
-
-    Of all that such a package needs we need nothing. `contents` says what comes with
-    it, in a subject and a verb.
-    """
-    if (spec := find_spec(package)) is None:
-        raise MissingData(f"{contents} with {package}: {INSTALL}")
-    return Path(spec.origin).parent

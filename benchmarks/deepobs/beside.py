@@ -9,9 +9,10 @@ from benchmarks.deepobs.check import (
     OTHERWISE,
     PUBLISHED,
     Criterion,
+    compared,
     describe,
-    of_records,
     read,
+    recorded,
 )
 from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep
 from benchmarks.store import Record
@@ -75,16 +76,16 @@ def held(known: dict[str, list[Record]], folder: Path) -> Iterator[str]:
     rows, lacking = list(printed(folder)), {}
     done = {name for name, *_ in rows}
     for training in read(PUBLISHED):
-        if (name := training["problem"]) != QuadraticDeep.name:
-            verdict = of_records(training, known.get(name, []))
-            if verdict is None and describe(training) in done:
-                continue
-            if verdict is None:
-                lacking.setdefault(f"`{name}`", {})[training["optimizer"]] = None
-            elif verdict.held is not None:
-                judged = "held" if verdict.held else "**not held**"
-                rows.append([verdict.name, judged, verdict.words])
-    yield table(["published run", "", "deviation"], rows) if rows else ""
+        name = training["problem"]
+        if name == QuadraticDeep.name:
+            continue
+        if curves := recorded(training, known[name]):
+            verdict = compared(training, curves)
+            judged = "held" if verdict.held else "**not held**"
+            rows.append([verdict.name, judged, verdict.words])
+        elif describe(training) not in done:
+            lacking.setdefault(f"`{name}`", {})[training["optimizer"]] = None
+    yield table(["published run", "", "deviation"], rows)
     if lacking:
         parts = (f"{name} ({', '.join(which)})" for name, which in lacking.items())
         yield f"We have no recorded run of {', '.join(parts)}.\n\n"
@@ -93,21 +94,19 @@ def held(known: dict[str, list[Record]], folder: Path) -> Iterator[str]:
 def printed(folder: Path) -> Iterator[list[str]]:
     """Yields a row for each verdict that was printed, and its curves not kept."""
     for path in sorted(folder.glob("*.txt")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if match := re.fullmatch(r"(held|not held) +(.*?): (.*)", line):
-                judged, name, deviation = match.groups()
-                judged = judged if judged == "held" else f"**{judged}**"
-                yield [name, f"{judged} (printed)", deviation]
+        lines = path.read_text(encoding="utf-8")
+        for line in re.findall(r"^(held|not held) +(.*?): (.*)$", lines, re.MULTILINE):
+            judged, name, deviation = line
+            yield [name, f"{judged} (printed)", deviation]
 
 
 def words(criteria: list[Criterion]) -> str:
     """Returns how near is near, in words."""
     parts = []
     for c in criteria:
-        unit = "%" if c.relative else "points"
+        unit, metric = "%" if c.relative else "points", c.metric.replace("_", " ")
         epochs = f"each of {c.epochs} epochs" if c.epochs > 1 else "the first epoch"
         epochs = f"the mean of {c.epochs} epochs" if c.averaged else epochs
-        metric = c.metric.replace("_", " ")
         parts.append(f"{100 * c.tolerance:.2g} {unit} of {metric} in {epochs}")
     return ", ".join(parts)
 

@@ -4,13 +4,14 @@ The published numbers are those of the Crowded Valley study (Schmidt, Schneider,
 "Descending through a Crowded Valley", ICML 2021): `published.json` names their source.
 """
 
+import argparse
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from benchmarks.data import MissingData
 from benchmarks.deepobs.problem import Problem
@@ -69,10 +70,8 @@ def read(path: Path) -> list[Training]:
     """Returns the trainings of a file, or exits and says what is wrong with it."""
     try:
         trainings = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SystemExit(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise SystemExit(f"{path} is no JSON: {error}") from None
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"cannot read {path}: {error}") from None
     if isinstance(trainings, dict):
         trainings = trainings.get("trainings")
     if not isinstance(trainings, list):
@@ -84,25 +83,21 @@ def read(path: Path) -> list[Training]:
     return trainings
 
 
-class Size(NamedTuple):
-    """How much is trained for the check."""
-
-    epochs: int | None  # at most
-    seeds: int
-    folder: Path  # of the records
-    together: int = 1  # networks at once
-
-
-def check(trainings: list[Training], size: Size, bar: tqdm) -> Iterator[Verdict]:
-    """Yields a line on each training; what they share is trained once."""
-    known: dict[str, Curves] = {}
-    for training in trainings:
-        name = describe(training)
-        bar.set_description(name)
+def check(trainings: list[Training], args: argparse.Namespace) -> Iterator[Verdict]:
+    """Yields a verdict on each training; neighbours that are alike are trained once."""
+    for _, group in groupby(trainings, what):
+        alike = list(group)
         try:
-            yield verdict(training, name, size, bar, known)
+            curves = trained(alike[0], args)
         except (MissingData, NoRule) as error:
-            yield Verdict(name, None, str(error))
+            yield from (Verdict(describe(x), None, str(error)) for x in alike)
+        else:
+            yield from (compared(x, curves) for x in alike)
+
+
+def what(training: Training) -> Training:
+    """Returns all that tells a training from others but the seed."""
+    return {k: v for k, v in training.items() if k not in ("seed", "epochs")}
 
 
 def describe(training: Training) -> str:
@@ -116,137 +111,105 @@ def problem_of(training: Training, together: int) -> Problem:
     """Returns the problem as the training had it."""
     if (name := training["problem"]) not in PROBLEMS:
         raise NoRule(f"no rule for a problem {name}; there are {', '.join(PROBLEMS)}")
-    if name == QuadraticDeep.name:
-        problem: Problem = QuadraticDeep(training.get("hessian") or 0)
-    else:
-        problem = PROBLEMS[name]()
-        problem.together = together
+    problem = PROBLEMS[name]()
     problem.batch_size = training["batch_size"]
+    if isinstance(problem, QuadraticDeep):
+        problem.hessian = training.get("hessian") or 0
+    else:
+        problem.together = together
     return problem
 
 
-def verdict(
-    training: Training, name: str, size: Size, bar: tqdm, known: dict[str, Curves]
-) -> Verdict:
-    """Trains as the published training did, unless that is known, and compares."""
-    problem = problem_of(training, size.together)
-    criteria = CRITERIA.get(problem.name, OTHERWISE)
-    bands = isinstance(problem, QuadraticDeep)
-    longest = problem.epochs if bands else criteria[0].epochs
-    epochs = min(longest, size.epochs or longest)
-    what = {k: v for k, v in training.items() if k not in ("seed", "epochs")}
-    if (key := json.dumps(what, sort_keys=True)) not in known:
-        known[key] = trained(training, problem, size._replace(epochs=epochs), bar)
-    if bands:
-        return in_bands(training, name, known[key], epochs)
-    return of_network(training, name, known[key], epochs)
-
-
-def trained(training: Training, problem: Problem, size: Size, bar: tqdm) -> Curves:
+def trained(training: Training, args: argparse.Namespace) -> Curves:
     """Returns our curves: of many batch orders of the quadratic, or of some seeds."""
+    problem = problem_of(training, args.together)
     hyperparameters = dict(training["hyperparameters"])
     make = published(training["optimizer"], hyperparameters)
     rate = hyperparameters.pop("learning_rate")
     program = Program(problem, make, problem.load())
-    epochs = size.epochs or problem.epochs
     if isinstance(problem, QuadraticDeep):
-        return program.train(np.full(ORDERS, rate), np.arange(ORDERS), epochs).curves
-    name = training["optimizer"]
-    runs = Runs(program, name, hyperparameters, epochs, size.folder)
-    wanted = [Run(rate, FIRST_SEED + i) for i in range(size.seeds)]
-    bar.total += runs.steps * len(wanted)
-    records = complete(runs, wanted, bar)
+        epochs = min(problem.epochs, args.epochs or problem.epochs)
+        return program.train(np.full(ORDERS, rate), np.arange(ORDERS), epochs)
+    longest = criteria(training)[0].epochs
+    epochs = min(longest, args.epochs or longest)
+    runs = Runs(program, training["optimizer"], hyperparameters, epochs, args.results)
+    seeds = range(FIRST_SEED, FIRST_SEED + (args.seeds or SEEDS))
+    return stacked(complete(runs, [Run(rate, seed) for seed in seeds]))
+
+
+def recorded(training: Training, records: list[Record]) -> Curves | None:
+    """Returns the curves of our records of a training, or None without records."""
+    hyperparameters = dict(training["hyperparameters"])
+    wanted = {
+        "rate": hyperparameters.pop("learning_rate"),
+        "hyperparameters": hyperparameters,
+        "optimizer": training["optimizer"],
+        "batch_size": training["batch_size"],
+    }
+    mine = [r for r in records if "curves" in r and wanted.items() <= r.items()]
+    return stacked(mine) if mine else None
+
+
+def stacked(records: list[Record]) -> Curves:
+    """Returns the curves of several records, as far as the shortest goes."""
+    epochs = min(r["epochs"] for r in records)
     return {
-        metric: np.stack([curve_of(r, metric, epochs) for r in records])
+        metric: np.stack([curve_of(r, metric)[: epochs + 1] for r in records])
         for metric in records[0]["curves"]
     }
 
 
-def of_records(training: Training, records: list[Record]) -> Verdict | None:
-    """Returns the verdict on a network by what is recorded, or None without records."""
-    hyperparameters = dict(training["hyperparameters"])
-    wanted = {"rate": hyperparameters.pop("learning_rate")}
-    wanted |= {"hyperparameters": hyperparameters}
-    wanted |= {name: training[name] for name in ("optimizer", "batch_size")}
-    mine = [r for r in records if "curves" in r and wanted.items() <= r.items()]
-    if not mine:
-        return None
-    epochs = min(r["epochs"] for r in mine)
-    curves = {
-        metric: np.stack([curve_of(r, metric, epochs) for r in mine])
-        for metric in mine[0]["curves"]
-    }
-    return of_network(training, describe(training), curves, epochs)
+def criteria(training: Training) -> list[Criterion]:
+    """Returns the criteria for a network."""
+    return CRITERIA.get(training["problem"], OTHERWISE)
 
 
-def of_network(training: Training, name: str, curves: Curves, epochs: int) -> Verdict:
-    """Compares by all criteria of the problem; one that does not hold decides."""
-    criteria = CRITERIA.get(training["problem"], OTHERWISE)
-    length = min(epochs, criteria[0].epochs)
-    found = [within(training, name, curves, c, length) for c in criteria]
-    compared = [v for v in found if v.held is not None]
-    return min(compared, key=lambda v: bool(v.held), default=found[0])
+def compared(training: Training, curves: Curves) -> Verdict:
+    """Compares a training with ours; the metric that is furthest off decides."""
+    there = {k: np.array(v, float) for k, v in training["epochs"].items()}
+    if training["problem"] == QuadraticDeep.name:
+        found = [in_band(m, there[m], curves[m]) for m in curves if m in there]
+    else:
+        fitting = [c for c in criteria(training) if len(there.get(c.metric, ())) > 1]
+        found = [near(c, there[c.metric], curves[c.metric]) for c in fitting]
+    if not found:
+        return Verdict(describe(training), None, "it has no metric to compare")
+    off, words = max(found)
+    return Verdict(describe(training), off <= 1, words)
 
 
-def in_bands(training: Training, name: str, curves: Curves, length: int) -> Verdict:
-    """Compares with the mean and the standard deviation over the batch orders."""
-    worst = (-1.0, "nothing to compare")
-    for metric in sorted(set(curves) & set(training["epochs"])):
-        there = published_curve(training, metric, length)
-        here = curves[metric][:, : len(there)]
-        mean = here.mean(0)
-        deviation = np.maximum(here.std(0, ddof=1), LEAST)
-        units = np.nan_to_num(np.abs(there - mean) / deviation, nan=np.inf)
-        epoch = int(units.argmax())
-        words = (
-            f"at most {units[epoch]:.2f} of {DEVIATIONS} standard deviations off, in "
-            f"{metric} at epoch {epoch}: {there[epoch]:.6g}, ours {mean[epoch]:.6g} ± "
-            f"{deviation[epoch]:.2g}"
-        )
-        worst = max(worst, (float(units[epoch]), words))
-    return judged(name, worst, DEVIATIONS)
+def in_band(metric: str, there: np.ndarray, ours: np.ndarray) -> tuple[float, str]:
+    """Compares with the mean and the standard deviation over the batch orders.
 
-
-def within(
-    training: Training,
-    name: str,
-    curves: Curves,
-    criterion: Criterion,
-    length: int,
-) -> Verdict:
-    """Compares with the mean over our seeds, from epoch 1 on."""
-    metric = criterion.metric
-    if metric not in training["epochs"]:
-        return Verdict(name, None, f"it has no {metric}")
-    there = published_curve(training, metric, length)[1:]
-    here = curves[metric].mean(0)[1 : 1 + len(there)]
-    if not len(there):
-        return Verdict(name, None, "it has no epochs")
-    place = "in the mean of epochs 1 to"
-    if criterion.averaged:
-        there, here = there.mean(keepdims=True), here.mean(keepdims=True)
-    allowed = criterion.tolerance * (np.abs(there) if criterion.relative else 1.0)
-    off = np.nan_to_num(np.abs(there - here) / allowed, nan=np.inf)
-    worst = int(off.argmax())
-    if not criterion.averaged:
-        place = f"at epoch {worst + 1} of"
-    difference, count = criterion.tolerance * off[worst], len(curves[metric])
-    unit = "%" if criterion.relative else "points"
+    Returns how far off the worst epoch is, as a share of what is allowed, and says so.
+    """
+    length = min(len(there), ours.shape[1])
+    there, mean = there[:length], ours[:, :length].mean(0)
+    deviation = np.maximum(ours[:, :length].std(0, ddof=1), LEAST)
+    units = np.nan_to_num(np.abs(there - mean) / deviation, nan=np.inf)
+    epoch = int(units.argmax())
     words = (
-        f"at most {100 * difference:.2f} of {100 * criterion.tolerance:.2g} {unit} "
-        f"off, in {metric} {place} {length}: {there[worst]:.6g}, ours "
+        f"at most {units[epoch]:.2f} of {DEVIATIONS} standard deviations off, in "
+        f"{metric} at epoch {epoch}: {there[epoch]:.6g}, ours {mean[epoch]:.6g} ± "
+        f"{deviation[epoch]:.2g}"
+    )
+    return float(units[epoch]) / DEVIATIONS, words
+
+
+def near(c: Criterion, there: np.ndarray, ours: np.ndarray) -> tuple[float, str]:
+    """Compares with the mean over our seeds, from epoch 1 on; returns as `in_band`."""
+    count, length = len(ours), min(c.epochs, len(there) - 1, ours.shape[1] - 1)
+    there, here = there[1 : length + 1], ours.mean(0)[1 : length + 1]
+    if c.averaged:
+        there, here = there.mean(keepdims=True), here.mean(keepdims=True)
+    allowed = c.tolerance * (np.abs(there) if c.relative else 1.0)
+    off = np.nan_to_num(np.abs(here - there) / allowed, nan=np.inf)
+    worst = int(off.argmax())
+    place = "in the mean of epochs 1 to" if c.averaged else f"at epoch {worst + 1} of"
+    unit = "%" if c.relative else "points"
+    words = (
+        f"at most {100 * c.tolerance * off[worst]:.2f} of {100 * c.tolerance:.2g} "
+        f"{unit} off, in {c.metric} {place} {length}: {there[worst]:.6g}, ours "
         f"{here[worst]:.6g} ({count} seed{'s' if count > 1 else ''})"
     )
-    return judged(name, (float(off[worst]), words), 1)
-
-
-def published_curve(training: Training, metric: str, length: int) -> np.ndarray:
-    """Returns a published curve up to an epoch."""
-    return np.array(training["epochs"][metric][: length + 1], float)
-
-
-def judged(name: str, worst: tuple[float, str], allowed: float) -> Verdict:
-    """Returns the verdict on the largest deviation."""
-    if worst[0] < 0:
-        return Verdict(name, None, worst[1])
-    return Verdict(name, worst[0] <= allowed, worst[1])
+    return float(off[worst]), words

@@ -5,13 +5,11 @@ that was tried, the grid goes on in this direction, as far as DeepOBS's own grid
 """
 
 import argparse
-from pathlib import Path
-from typing import NamedTuple
+from functools import partial
 
-import jax
 import numpy as np
-from tqdm import tqdm
 
+from benchmarks import cli
 from benchmarks.data import Splits
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.runs import Run, Runs, complete
@@ -22,41 +20,18 @@ from benchmarks.store import Record
 BETAS = (0.9, 0.999)
 RATES = [float(f"{rate:.3g}") for rate in np.geomspace(1e-5, 1e2, 36)]
 RATES_HELP = "learning rates, with commas; default DeepOBS's 36 from 1e-5 to 1e2"
-TUNING_SEED = 1000  # the first; the seeds of the best are 0, 1, 2, …
+rates = partial(
+    cli.allowed,
+    RATES_HELP,
+    lambda text: [float(part) for part in text.split(",")],
+    lambda found: all(0 < rate < np.inf for rate in found),
+)
+TUNING_SEED = 1000  # the seeds of the best are 0, 1, 2, …
 SEEDS = 10
 
 
-class Size(NamedTuple):
-    """How much is trained, and how."""
-
-    rates: list[float]
-    tuning_seeds: int
-    seeds: int
-    tuning_epochs: int
-    epochs: int
-    schedule: str = "constant"
-
-
-def rates(text: str) -> list[float]:
-    """Returns learning rates, or says what is allowed."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = [0.0]
-    if not all(0 < rate < np.inf for rate in found):
-        raise argparse.ArgumentTypeError(f"{text!r}; allowed are {RATES_HELP}")
-    return found
-
-
-def steps(problem: Problem, splits: Splits, size: Size) -> int:
-    """Returns the steps of all trainings by one optimizer."""
-    tuning = len(size.rates) * size.tuning_seeds * size.tuning_epochs
-    batches = len(problem.order(len(jax.tree.leaves(splits.train)[0])))
-    return (tuning + size.seeds * size.epochs) * batches
-
-
 def tune_and_train(
-    problem: Problem, splits: Splits, name: str, size: Size, folder: Path, bar: tqdm
+    problem: Problem, splits: Splits, name: str, args: argparse.Namespace
 ) -> None:
     """Completes the records of one optimizer on one problem."""
     optimizer = OPTIMIZERS[name]
@@ -64,26 +39,25 @@ def tune_and_train(
         problem,
         lambda rate: optimizer.make(rate, BETAS, optimizer.eps),
         splits,
-        size.schedule,
+        args.schedule,
     )
     b1, b2 = BETAS
     given = {"b1": b1, "b2": b2} | optimizer.arguments(optimizer.eps)
-    finals = Runs(program, name, given, size.epochs, folder)
-    tuning = finals._replace(epochs=size.tuning_epochs, with_curves=False)
-    rate = tuned(tuning, size, bar)
-    complete(finals, [Run(rate, seed) for seed in range(size.seeds)], bar)
+    epochs = args.epochs or problem.epochs
+    finals = Runs(program, name, given, epochs, args.results)
+    length = args.tuning_epochs or epochs
+    rate = tuned(finals._replace(epochs=length, with_curves=False), args.rates)
+    complete(finals, [Run(rate, seed) for seed in range(args.seeds or SEEDS)])
 
 
-def tuned(tuning: Runs, size: Size, bar: tqdm) -> float:
+def tuned(tuning: Runs, more: list[float]) -> float:
     """Returns the best learning rate, which has a worse one on either side."""
-    rates, more = [], sorted(size.rates)
+    tried: list[float] = []
     while more:
-        rates = sorted({*rates, *more})
-        seeds = [TUNING_SEED + i for i in range(size.tuning_seeds)]
-        trials = [Run(rate, seed) for rate in rates for seed in seeds]
-        rate = best(tuning.problem, complete(tuning, trials, bar))
-        more = beyond(rates, rate)
-        bar.total += tuning.steps * len(more) * len(seeds)
+        tried = sorted({*tried, *more})
+        records = complete(tuning, [Run(rate, TUNING_SEED) for rate in tried])
+        rate = best(tuning.program.problem, records)
+        more = beyond(tried, rate)
     return rate
 
 
@@ -97,19 +71,13 @@ def beyond(rates: list[float], rate: float) -> list[float]:
 
 
 def best(problem: Problem, records: list[Record]) -> float:
-    """Returns the rate with the best mean; one that is not finite is worst."""
-    means = means_by_rate(problem, records, "valid")
-    pick = max if problem.larger_is_better else min
-    finite = {rate: mean for rate, mean in means.items() if np.isfinite(mean)}
-    return pick(finite or means, key=lambda rate: means[rate])
+    """Returns the best learning rate; one that does not end finite is worst."""
+    ends = {x: problem.sign * y for x, y in ends_by_rate(problem, records).items()}
+    return max(ends, key=lambda rate: np.nan_to_num(ends[rate], nan=-np.inf))
 
 
-def means_by_rate(
-    problem: Problem, records: list[Record], split: str
-) -> dict[float, float]:
-    """Returns the mean of the last metric over the seeds, at each learning rate."""
-    last: dict[float, list[float]] = {}
-    for record in records:
-        value = record["last"][f"{split}_{problem.metric}"]
-        last.setdefault(record["rate"], []).append(np.nan if value is None else value)
-    return {rate: float(np.mean(values)) for rate, values in sorted(last.items())}
+def ends_by_rate(problem: Problem, records: list[Record]) -> dict[float, float]:
+    """Returns the last validation metric at each learning rate."""
+    name = f"valid_{problem.metric}"
+    ends = {r["rate"]: np.array(r["last"][name], float) for r in records}
+    return {rate: float(ends[rate]) for rate in sorted(ends)}

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from benchmarks import looks
-from benchmarks.deepobs.compare import means_by_rate
+from benchmarks.deepobs.compare import ends_by_rate
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.runs import curve_of
 from benchmarks.optimizers import OPTIMIZERS
@@ -24,11 +24,15 @@ class Tuned(NamedTuple):
     seeds: list[Record]
     epochs: int
 
+    @property
+    def rate(self) -> float:
+        """The best learning rate."""
+        rate: float = self.seeds[0]["rate"]
+        return rate
 
-def last(problem: Problem, one: Tuned) -> np.ndarray:
-    """Returns the last test metric of each seed."""
-    name = f"test_{problem.metric}"
-    return np.array([curve_of(r, name, one.epochs)[-1] for r in one.seeds])
+    def curves(self, metric: str) -> np.ndarray:
+        """Returns the curves of all seeds: [seed, epoch]."""
+        return np.array([curve_of(r, metric) for r in self.seeds])
 
 
 def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
@@ -38,8 +42,8 @@ def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
     for one in found:
         look = looks.line(OPTIMIZERS[one.name].label)
         draw_curves(left, problem, one, look)
-        means = means_by_rate(problem, one.tuning, "valid")
-        right.plot(list(means), list(means.values()), marker="o", markersize=3, **look)
+        ends = ends_by_rate(problem, one.tuning)
+        right.plot(list(ends), list(ends.values()), marker="o", markersize=3, **look)
     looks.finish(left, "epoch", f"test {problem.metric}")
     looks.finish(right, "learning rate", f"last validation {problem.metric}")
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -61,8 +65,7 @@ def draw(problem: Problem, found: list[Tuned], path: Path) -> None:
 
 def draw_curves(axes: Axes, problem: Problem, one: Tuned, look: dict[str, Any]) -> None:
     """Draws the median over seeds, and their quartiles as a band."""
-    name = f"test_{problem.metric}"
-    curves = np.array([curve_of(r, name, one.epochs) for r in one.seeds])
+    curves = one.curves(f"test_{problem.metric}")
     if np.isfinite(curves).all():
         lower, median, upper = np.percentile(curves, (25, 50, 75), axis=0)
         epochs = np.arange(curves.shape[1])
@@ -72,10 +75,9 @@ def draw_curves(axes: Axes, problem: Problem, one: Tuned, look: dict[str, Any]) 
 
 def limit(left: Axes, right: Axes, problem: Problem, found: list[Tuned]) -> None:
     """Shows the last tenth of the progress on the left, and all of it on the right."""
-    first = [curve_of(one.seeds[0], f"test_{problem.metric}", 0) for one in found]
-    start = float(np.mean(first))
-    ends = [last(problem, one).mean() for one in found]
-    best = np.nanmax(ends) if problem.larger_is_better else np.nanmin(ends)
+    curves = [one.curves(f"test_{problem.metric}") for one in found]
+    start = np.mean([x[0, 0] for x in curves])
+    best = problem.sign * np.nanmax([problem.sign * x[:, -1].mean() for x in curves])
     for axes, share in ((left, 0.1), (right, 1.0)):
         worst, top = best + share * (start - best), best - share * (start - best) / 20
         axes.set_ylim(*sorted((worst, top)))

