@@ -131,7 +131,7 @@ class Program:
     ) -> tuple[State, list[jax.Array]]:
         """Trains an epoch, or the first batches of it, and returns their losses."""
         losses, name = [], f"{self.problem.name}, epoch {number + 1} of {epochs}"
-        for batch, rows in enumerate(tqdm(order[:count], name, leave=False)):
+        for batch, rows in enumerate(tqdm(order[:count], name, leave=False, delay=1)):
             done = (number + batch / len(order)) / epochs
             rate = rates * SCHEDULES[self.schedule](done)
             state, memory, loss = self.step(

@@ -583,7 +583,14 @@ def test_the_kept_results_make_the_kept_page(tmp_path):
     assert (tmp_path / "DEEPOBS.md").read_text() == kept
 
 
-@pytest.mark.parametrize("name", ["quadratic_deep", "fmnist_2c2d", "fmnist_vae"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quadratic_deep",
+        pytest.param("fmnist_2c2d", marks=pytest.mark.long),
+        pytest.param("fmnist_vae", marks=pytest.mark.long),
+    ],
+)
 def test_kept_trainings_begin_as_they_would_today(name):
     problem = problems.PROBLEMS[name]()
     record, *_ = store.read(runs.RESULTS / f"{name}.jsonl")
