@@ -61,15 +61,9 @@ def on_config(config: MkDocsConfig) -> None:
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
     """Adds the files from outside of docs/."""
-    for pattern in (
-        "README.md",
-        "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "benchmarks/**/*.md",
-        "**/figures/*/*.png",
-    ):
-        for path in found(pattern):
-            files.append(File(path, str(ROOT), config.site_dir, False))
+    pages = "*.md", "benchmarks/*.md", "benchmarks/pages/*.md", "**/figures/*/*.png"
+    for path in (path for pattern in pages for path in found(pattern)):
+        files.append(File(path, str(ROOT), config.site_dir, False))
     for path in found("notebooks/*.ipynb"):
         text, images = convert(ROOT / path)
         files.append(File.generated(config, f"{path[:-5]}md", content=text))
