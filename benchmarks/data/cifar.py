@@ -1,8 +1,8 @@
 """CIFAR-10 and CIFAR-100: 32x32 colour images (Krizhevsky, 2009), in their binary form.
 
-No package brings them. They are read from the folders into which their archives unpack,
-or from those of DeepOBS, in the cache. A record is one byte a label, of which the last
-counts (CIFAR-100 has a coarse one before it), then the red, green and blue pixels.
+No package brings them. They are read from DeepOBS's folders `cifar-10` and `cifar-100`
+in the cache. A record is one byte a label, of which the last counts (CIFAR-100 has a
+coarse one before it), then the red, green and blue pixels.
 """
 
 from pathlib import Path
@@ -18,39 +18,25 @@ SIZE, COLOURS = 32, 3
 class Kind(NamedTuple):
     """Where one of the two is, and how its files look."""
 
-    title: str
-    folders: tuple[str, ...]
+    folder: str
     train: tuple[str, ...]
     test: str
     label_bytes: int
 
 
-CIFAR10 = Kind(
-    "CIFAR-10",
-    ("cifar-10", "cifar-10-batches-bin"),
-    tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
-    "test_batch.bin",
-    label_bytes=1,
-)
-CIFAR100 = Kind(
-    "CIFAR-100",
-    ("cifar-100", "cifar-100-binary"),
-    ("train.bin",),
-    "test.bin",
-    label_bytes=2,
-)
+PARTS = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+CIFAR10 = Kind("cifar-10", PARTS, "test_batch.bin", label_bytes=1)
+CIFAR100 = Kind("cifar-100", ("train.bin",), "test.bin", label_bytes=2)
 
 
 def find(kind: Kind, name: str) -> Path:
     """Returns the path of a file."""
-    for folder in kind.folders:
-        if (path := cache() / folder / name).is_file():
-            return path
-    places = " or ".join(str(cache() / folder) for folder in kind.folders)
-    raise MissingData(
-        f"{kind.title}: no {name} in {places}; unpack its binary version there, or "
-        f"name the folder above by {VARIABLE}"
-    )
+    if not (path := cache() / kind.folder / name).is_file():
+        raise MissingData(
+            f"no {path}; unpack the binary version of {kind.folder.upper()} there, or "
+            f"name the folder above by {VARIABLE}"
+        )
+    return path
 
 
 def read_file(kind: Kind, path: Path) -> tuple[np.ndarray, np.ndarray]:

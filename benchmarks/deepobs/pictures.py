@@ -24,12 +24,6 @@ class Tuned(NamedTuple):
     seeds: list[Record]
     epochs: int
 
-    @property
-    def rate(self) -> float:
-        """The best learning rate."""
-        rate: float = self.seeds[0]["rate"]
-        return rate
-
     def curves(self, metric: str) -> np.ndarray:
         """Returns the curves of all seeds: [seed, epoch]."""
         return np.array([curve_of(r, metric) for r in self.seeds])

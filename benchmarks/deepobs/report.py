@@ -126,11 +126,10 @@ def rows(problem: Problem, found: list[Tuned]) -> Iterator[list[str]]:
         words = shown(problem, curve[:, -1])
         if near(top, curve[:, -1]):
             words = f"**{words}**"
-        tried = [r["rate"] for r in one.tuning]
-        edge = " (edge)" if one.rate in (min(tried), max(tried)) else ""
-        label = OPTIMIZERS[one.name].label
-        rate = f"{one.rate:g}{edge}"
-        yield [label, rate, words, reached(problem, curve), f"{count}"]
+        rate, tried = one.seeds[0]["rate"], [r["rate"] for r in one.tuning]
+        edge = " (edge)" if rate in (min(tried), max(tried)) else ""
+        label, epochs = OPTIMIZERS[one.name].label, reached(problem, curve)
+        yield [label, f"{rate:g}{edge}", words, epochs, f"{count}"]
 
 
 def near(best: np.ndarray, values: np.ndarray) -> bool:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from filelock import FileLock
 from flax import nnx
 
 from benchmarks import store
@@ -195,23 +196,6 @@ def test_convolutions_and_pooling_are_those_of_flax():
     assert_close(pooled(x[:, :8, :8]), nnx.max_pool(x[:, :8, :8], (2, 2), (2, 2)))
 
 
-def test_transposed_convolutions_are_gradients_of_convolutions():
-    """TensorFlow's are: same padding of the convolution that goes the other way."""
-    module = vae.Model(rngs=nnx.Rngs(0))
-    for layer, inputs, stride in ((module.back1, 1, 2), (module.back2, 64, 1)):
-        x = jax.random.normal(KEY, (1, 6, 6, inputs))
-        there = partial(
-            jax.lax.conv_general_dilated,
-            rhs=layer.kernel[...],
-            window_strides=(stride, stride),
-            padding="SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        large = jnp.zeros((1, 6 * stride, 6 * stride, 64))
-        (expected,) = jax.vjp(there, large)[1](x)
-        assert_close(layer(x), expected)
-
-
 def test_the_loss_of_a_vae_is_error_and_divergence():
     """It always says ½; each latent number has mean 2 and deviation e^½."""
     problem = vae.FashionVae()
@@ -230,9 +214,6 @@ def test_dropout_is_on_in_training_alone():
     params, x = problem.init(KEY), np.zeros((50, 50), np.int32)
     off = measure(problem, params, (x, x))["loss"]
     assert off != measure(problem, params, (x, x), training=True)["loss"]
-    logits, _ = problem.module(params)(x, problem.memory(), None)
-    expected = optax.softmax_cross_entropy_with_integer_labels(logits, x).mean()
-    np.testing.assert_allclose(off, expected, rtol=1e-5)
     x = dropped(jnp.ones(10_000), 0.2, KEY)
     assert set(np.unique(x).tolist()) == {0.0, 1.25}
     np.testing.assert_allclose(x.mean(), 1, atol=0.02)
@@ -298,7 +279,7 @@ def write_cifar(kind, folder, count):
 
 @pytest.mark.parametrize("kind", [cifar.CIFAR10, cifar.CIFAR100])
 def test_cifar_is_read_from_its_binary_files(cache, kind):
-    folder = cache / kind.folders[1]
+    folder = cache / kind.folder
     record = write_cifar(kind, folder, 6)[2]
     pixels, _, *test = cifar.read(kind)
     assert pixels.shape == (6 * len(kind.train), 32, 32, 3) and len(test[1]) == 6
@@ -559,6 +540,12 @@ def test_the_comparison_tunes_resumes_and_reports(tmp_path, capsys):
     arguments = ["deepobs", "--problem", "quadratic_deep", "--epochs", "2"]
     arguments += ["--rates", "1e-3,1e-2,1e6", "--seeds", "2", "--optimizer"]
     folders = ["--results", str(tmp_path / "results"), "--out", str(tmp_path)]
+    (tmp_path / "results").mkdir()
+    with (
+        FileLock(tmp_path / "results" / ".lock"),
+        pytest.raises(SystemExit, match="in use by another process"),
+    ):
+        main([*arguments, "sgd", *folders])
     main([*arguments, "sgd", *folders])
     path = tmp_path / "results" / "quadratic_deep.jsonl"
     before = store.read(path)

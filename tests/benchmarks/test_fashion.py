@@ -97,17 +97,6 @@ def test_says_what_to_install(files, tmp_path):
         assert words in message
 
 
-def test_real_files_if_they_are_here():
-    folder = Path(fashion_mnist.FOLDER)
-    if not folder.is_dir():
-        pytest.skip("no Fashion-MNIST: apt install dataset-fashion-mnist")
-    (images, labels), valid, test = fashion_mnist.load_splits()
-    assert images.shape == (55_000, 28, 28) and images.dtype == np.uint8
-    assert np.bincount(labels).tolist() == 10 * [5_500]
-    assert np.bincount(valid[1]).tolist() == 10 * [500]
-    assert np.bincount(test[1]).tolist() == 10 * [1_000]
-
-
 def trained(problem, train, steps: int, copies: int = 2):
     """Copies of the parameters before and after some steps, and all losses."""
     tx = optax.adam(3e-3)
