@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,19 @@ def float64():
         yield
     finally:
         jax.config.update("jax_enable_x64", False)
+
+
+@contextlib.contextmanager
+def as_on_gpu():
+    """Traces what is meant for GPUs, for XLA on CPU."""
+
+    def for_cuda(*arrays, cuda=None, default, **others):
+        return (cuda or default)(*arrays)
+
+    jax.clear_caches()
+    with mock.patch.object(jax.lax, "platform_dependent", for_cuda):
+        yield
+    jax.clear_caches()
 
 
 def assert_close(actual, expected, tolerance=1e-5):

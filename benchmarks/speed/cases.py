@@ -1,7 +1,4 @@
-"""Which optimizers are timed, or compiled to count what they move?
-
-A name is an import path, or one of adabelief_optax, and what differs from its defaults.
-"""
+"""Which optimizers are timed, or compiled to count what they move?"""
 
 from typing import Any, NamedTuple
 
@@ -9,13 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adabelief_optax import (
-    adabelief,
-    aida,
-    ladabelief,
-    ladam,
-    stochastic_rounding,
-)
+from adabelief_optax import adabelief, aida, ladabelief, ladam, stochastic_rounding
 from benchmarks.speed.aida_loop import aida_loop
 
 RATE = 1e-3
@@ -28,61 +19,66 @@ class Case(NamedTuple):
 
     Attributes:
         tx: the optimizer.
-        summed: what its sums over a layer read.
+        projects: whether it sums g and m over a layer before it makes the step.
         dtype: of the array.
         layer_axis: where the array has an axis for layers, if it is a stack of them.
     """
 
     tx: optax.GradientTransformation
-    summed: str = ""
+    projects: bool = False
     dtype: Any = jnp.float32
     layer_axis: int | None = None
 
-    def shape(self, rows: int, columns: int) -> tuple[int, ...]:
+    def array(self, rows: int, columns: int) -> jax.ShapeDtypeStruct:
         """Returns the shape of the array, of rows × columns entries in any case."""
-        if self.layer_axis is None:
-            return rows, columns
-        shape = [rows // STACKED, columns]
-        shape.insert(self.layer_axis, STACKED)
-        return tuple(shape)
+        shape = [rows, columns]
+        if self.layer_axis is not None:
+            shape[0] //= STACKED
+            shape.insert(self.layer_axis, STACKED)
+        return jax.ShapeDtypeStruct(shape, self.dtype)
 
 
-def _stack(method: Any, axis: int) -> Case:
-    return Case(method(RATE, stacked_axes=frozenset({axis})), "gm", layer_axis=axis)
+def _all_in_bfloat16(tx: optax.GradientTransformation, projects: bool = False) -> Case:
+    return Case(optax.chain(tx, stochastic_rounding()), projects, jnp.bfloat16)
 
 
-def _all_in_bfloat16(tx: optax.GradientTransformation, summed: str = "") -> Case:
-    return Case(optax.chain(tx, stochastic_rounding()), summed, jnp.bfloat16)
-
-
+NAMES = """
+A name is an import path, or one of adabelief_optax. aida-k8 is Aida with k=8, the
+others have k=2; aida-loop is Aida as published, K rounds of projections. -bf16:
+parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of
+them (LAdaBelief's second moment in float32), and `stochastic_rounding` as the last;
+-stack-n: the array is a stack of 16 layers, which its axis n counts. All else is
+float32."""
 REFERENCE = "optax.adam"
 WHOLE = {  # timed in whole training steps, too
     REFERENCE: Case(optax.adam(RATE)),
     "optax.adabelief": Case(optax.adabelief(RATE)),
     "adabelief": Case(adabelief(RATE)),
-    "aida": Case(aida(RATE, k=2), "gm"),
-    "ladabelief": Case(ladabelief(RATE), "gm"),
+    "aida": Case(aida(RATE, k=2), projects=True),
+    "ladabelief": Case(ladabelief(RATE)),
     "adabelief-bf16-moments": Case(adabelief(RATE, **LOW)),
-    "aida-bf16-moments": Case(aida(RATE, **LOW), "gm"),
-    "ladabelief-bf16-moments": Case(ladabelief(RATE, **LOW), "gm"),
+    "aida-bf16-moments": Case(aida(RATE, **LOW), projects=True),
+    "ladabelief-bf16-moments": Case(ladabelief(RATE, **LOW)),
 }
 TIMED = WHOLE | {
-    "ladam": Case(ladam(RATE), "g"),
-    "aida-k8": Case(aida(RATE, k=8), "gm"),
-    "aida-loop": Case(aida_loop(RATE, k=2), "gm"),
+    "ladam": Case(ladam(RATE)),
+    "aida-k8": Case(aida(RATE, k=8), projects=True),
+    "aida-loop": Case(aida_loop(RATE, k=2), projects=True),
     "adabelief-bf16-all": _all_in_bfloat16(adabelief(RATE, **LOW)),
-    "aida-bf16-all": _all_in_bfloat16(aida(RATE, **LOW), "gm"),
-    "ladabelief-bf16-all": _all_in_bfloat16(
-        ladabelief(RATE, mu_dtype="bfloat16"), "gm"
-    ),
+    "aida-bf16-all": _all_in_bfloat16(aida(RATE, **LOW), projects=True),
+    "ladabelief-bf16-all": _all_in_bfloat16(ladabelief(RATE, mu_dtype="bfloat16")),
 }
 CASES = TIMED | {
-    "aida-loop-k4": Case(aida_loop(RATE, k=4), "gm"),
-    "adabelief-bf16": Case(adabelief(RATE), "", jnp.bfloat16),
-    "aida-bf16": Case(aida(RATE), "gm", jnp.bfloat16),
-    **{f"aida-stack-{axis}": _stack(aida, axis) for axis in range(3)},
-    **{f"ladabelief-stack-{axis}": _stack(ladabelief, axis) for axis in range(3)},
+    "aida-loop-k4": Case(aida_loop(RATE, k=4), projects=True),
+    "adabelief-bf16": Case(adabelief(RATE), dtype=jnp.bfloat16),
+    "aida-bf16": Case(aida(RATE), projects=True, dtype=jnp.bfloat16),
 }
+for _axis in range(3):
+    _where: Any = {"stacked_axes": frozenset({_axis})}
+    CASES |= {
+        f"aida-stack-{_axis}": Case(aida(RATE, **_where), True, layer_axis=_axis),
+        f"ladabelief-stack-{_axis}": Case(ladabelief(RATE, **_where), layer_axis=_axis),
+    }
 
 
 def least_bytes(case: Case) -> int:
@@ -90,15 +86,14 @@ def least_bytes(case: Case) -> int:
 
     The step itself reads g, m, p (and s, unless it is one number per layer) and
     writes m, p (and s). Sums over the layer must be known before it, so that what they
-    are made of is read twice. Where the step needs g for m alone, the kernel that sums
-    may as well write m, and the step then reads that in place of g and the old m.
+    are made of is read twice. Where s is one number, the step needs g for m alone: the
+    kernel that sums may as well write m, and only this is read again.
     """
-    p = jax.ShapeDtypeStruct(case.shape(STACKED, 2), case.dtype)
+    p = case.array(STACKED, 2)
     state = jax.eval_shape(case.tx.init, p)
     mu, nu = (optax.tree.get(state, name) for name in ("mu", "nu"))
-    width = {"g": p.dtype.itemsize, "m": mu.dtype.itemsize}
-    once = width["g"] + 2 * width["m"] + 2 * p.dtype.itemsize
-    if nu.shape == p.shape:
-        return once + 2 * nu.dtype.itemsize + sum(width[x] for x in case.summed)
-    again = sum(width[x] for x in case.summed)
-    return once + min(again, width["m"])
+    g, m, s = (x.dtype.itemsize for x in (p, mu, nu))
+    least = 3 * g + 2 * m  # g and p have the same dtype
+    if nu.shape != p.shape:
+        return least + m
+    return least + 2 * s + (g + m if case.projects else 0)

@@ -29,9 +29,14 @@ FREE = {
 UNREADABLE = {"while", "conditional", "async-start"}
 ON_TPU_CHIP = frozenset({1, 6})  # vector and scalar memory
 
-_ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
-_INSTRUCTION = re.compile(r"\s*(?:ROOT )?%([\w.\-]+) = (.*)")
 _HEAD = re.compile(r"(ENTRY )?%([\w.\-]+) .*\{$")
+# A name, its shape, the opcode, the operands in parentheses, and what it calls. Shapes
+# have parentheses too, but not right after a lower-case word, nor before an attribute.
+_INSTRUCTION = re.compile(
+    r"\s*(?:ROOT )?%(?P<name>[\w.\-]+) = (?P<shape>.*?) (?P<opcode>[a-z][\w\-]*)"
+    r"\((?P<operands>.*?)\)(?P<attributes>, [\w\-]+=.*)?$"
+)
+_ARRAY = re.compile(r"\b([a-z]+\d*\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
 
 
 class Array(NamedTuple):
@@ -52,35 +57,6 @@ class Instruction(NamedTuple):
     called: str
 
 
-class Traffic(NamedTuple):
-    """Of one run.
-
-    Attributes:
-        moved: bytes read and written.
-        large: kernels that touch an array of at least the given size.
-        small: all others, such as those of a few numbers per layer. What a TPU's scalar
-            core does, arithmetic of one number outside of a fusion, is no kernel.
-    """
-
-    moved: float
-    large: int
-    small: int
-
-
-class UnreadableError(ValueError):
-    """The program has an instruction whose traffic its text does not tell."""
-
-
-def _close(text: str) -> int:
-    """Returns the index after the parenthesis that closes the first one."""
-    depth = 0
-    for i, character in enumerate(text):
-        depth += (character == "(") - (character == ")")
-        if not depth:
-            return i + 1
-    raise UnreadableError(f"no closing parenthesis: {text[:80]}")
-
-
 def _arrays(shape: str) -> list[Array]:
     arrays = []
     for dtype, dims, layout in _ARRAY.findall(shape):
@@ -92,19 +68,18 @@ def _arrays(shape: str) -> list[Array]:
     return arrays
 
 
-def _instruction(line: str) -> Instruction | None:
+def _instruction(line: str) -> Instruction:
     if not (match := _INSTRUCTION.match(line)):
-        return None
-    name, rest = match[1], match[2]
-    end = _close(rest) if rest.startswith("(") else rest.index(" ")
-    shape, rest = rest[:end], rest[end:].lstrip()
-    opcode, rest = rest[: rest.index("(")], rest[rest.index("(") :]
-    end = _close(rest)
+        raise ValueError(f"not an instruction of XLA's: {line[:80]}")
     # Not a constant's value or a parameter's number, which have no %.
-    operands = list(dict.fromkeys(re.findall(r"%([\w.\-]+)", rest[:end])))
-    called = re.search(r"\b(?:to_apply|calls)=%([\w.\-]+)", rest[end:])
+    operands = dict.fromkeys(re.findall(r"%([\w.\-]+)", match["operands"]))
+    called = re.search(r"\b(?:to_apply|calls)=%([\w.\-]+)", match["attributes"] or "")
     return Instruction(
-        name, opcode, _arrays(shape), operands, called[1] if called else ""
+        match["name"],
+        match["opcode"],
+        _arrays(match["shape"]),
+        list(operands),
+        called[1] if called else "",
     )
 
 
@@ -115,8 +90,8 @@ def parse(text: str) -> dict[str, list[Instruction]]:
     for line in re.sub(r"/\*.*?\*/", "", text).splitlines():
         if head := _HEAD.match(line):
             current = computations["ENTRY" if head[1] else head[2]] = []
-        elif instruction := _instruction(line):
-            current.append(instruction)
+        elif line.lstrip().startswith(("%", "ROOT %")):
+            current.append(_instruction(line))
     return computations
 
 
@@ -129,7 +104,7 @@ def _kernels(
         _, opcode, arrays, operands, called = instruction
         defined[instruction.name] = arrays
         if opcode in UNREADABLE:
-            raise UnreadableError(f"has a {opcode}")
+            raise ValueError(f"what a {opcode} moves cannot be read from XLA's text")
         if opcode == "call":
             yield from _kernels(computations, called)
         elif opcode not in FREE:
@@ -140,24 +115,24 @@ def _kernels(
             yield opcode, read + results
 
 
-def traffic(text: str, large: int, on_chip: frozenset[int] = frozenset()) -> Traffic:
-    """Returns what the kernels of an optimized program move.
+def traffic(text: str, on_chip: frozenset[int] = frozenset()) -> tuple[float, int]:
+    """Returns the bytes that a program reads and writes, and how many kernels it has.
+
+    What a TPU's scalar core does, arithmetic of one number outside of a fusion, is no
+    kernel.
 
     Args:
         text: `jax.jit(f).lower(...).compile().as_text()`.
-        large: a kernel is large if it touches so many entries of an array.
         on_chip: the memory spaces that cost nothing.
 
     Raises:
-        UnreadableError: where the number would be wrong.
+        ValueError: where the number would be wrong.
     """
-    moved, touches_large = 0.0, []
+    moved, kernels = 0.0, 0
     for opcode, arrays in _kernels(parse(text), "ENTRY"):
-        off_chip = [array for array in arrays if array.space not in on_chip]
-        moved += sum(array.size * array.bits / 8 for array in off_chip)
-        if opcode == "fusion" or any(array.size > 1 for array in arrays):
-            touches_large.append(any(array.size >= large for array in off_chip))
-    return Traffic(moved, sum(touches_large), len(touches_large) - sum(touches_large))
+        moved += sum(x.size * x.bits / 8 for x in arrays if x.space not in on_chip)
+        kernels += opcode == "fusion" or any(x.size > 1 for x in arrays)
+    return moved, kernels
 
 
 def all_reduces(text: str) -> int:

@@ -32,13 +32,13 @@ class Model(NamedTuple):
 
 def models(large: bool, smoke: bool) -> dict[str, Model]:
     """Returns both models, larger for an accelerator, as small as can be for a test."""
-    parameters, width, length = 5_500_000, 256, 32
+    blocks, width, length = 4, 256, 32
     texts, images = (1, 2, 8), (4, 16, 64)
     if large:
-        parameters, width, length = 30_000_000, 512, 512
+        blocks, width, length = 8, 512, 512
         texts, images = (1, 4, 16), (64, 256, 1024)
     if smoke:
-        parameters, width, length = VOCABULARY * 16 + 1, 16, 8  # one block
+        blocks, width, length = 1, 16, 8
         texts = images = (1,)
 
     rng = np.random.default_rng(1)
@@ -51,7 +51,7 @@ def models(large: bool, smoke: bool) -> dict[str, Model]:
         return jnp.asarray(x), jnp.asarray(rng.integers(10, size=count))
 
     return {
-        "Transformer": Model(transformer(parameters, width), _text_loss, tokens, texts),
+        "Transformer": Model(transformer(blocks, width), _text_loss, tokens, texts),
         "convolutional net": Model(_convnet(width // 8), _image_loss, pictures, images),
     }
 

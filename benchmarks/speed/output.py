@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cli
+from benchmarks.speed.cases import REFERENCE
 
 
 def add_shared_arguments(
-    parser: argparse.ArgumentParser, known: Collection[str], remark: str = ""
+    parser: argparse.ArgumentParser, known: Collection[str]
 ) -> None:
     """Adds the choice of optimizers and what else both commands have."""
-    add = parser.add_argument
-    names = ", ".join(known)
+    add, parse = parser.add_argument, cli.names(known)
     add(
         "--optimizers",
-        type=cli.names(known),
+        type=lambda text: list(dict.fromkeys([REFERENCE, *parse(text)])),
         default=",".join(known),
-        help=f"some of {names} (default all){remark}",
+        help=f"some of {', '.join(known)} (default all); {REFERENCE} always runs",
         metavar="NAME,NAME",
     )
     add("--json", type=cli.file, help="write all numbers to this file")
@@ -29,9 +29,9 @@ def add_shared_arguments(
 def print_table(rows: list[list[str]]) -> None:
     """Prints aligned columns, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        print("   ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
+    for first, *others in rows:
+        cells = [cell.rjust(n) for cell, n in zip(others, widths[1:], strict=True)]
+        print("   ".join([first.ljust(widths[0]), *cells]).rstrip(), flush=True)
 
 
 def write(results: dict[str, Any], path: Path | None) -> None:

@@ -1,7 +1,6 @@
 """On which parameters is a step timed? A transformer's, or many small arrays."""
 
 import itertools
-import math
 from typing import Any
 
 import jax
@@ -11,8 +10,8 @@ import numpy as np
 VOCABULARY = 10_000
 
 
-def transformer(parameters: int, width: int) -> dict[str, Any]:
-    """Returns the shapes of an embedding and, for the rest, of whole blocks."""
+def transformer(blocks: int, width: int) -> dict[str, Any]:
+    """Returns the shapes of an embedding and of so many blocks."""
     block = {
         "attention_norm": (width,),
         "attention_in": (width, 3 * width),
@@ -22,9 +21,7 @@ def transformer(parameters: int, width: int) -> dict[str, Any]:
         "mlp_bias": (4 * width,),
         "mlp_out": (4 * width, width),
     }
-    missing = parameters - VOCABULARY * width
-    count = max(0, math.ceil(missing / sum(map(math.prod, block.values()))))
-    return float32({"embedding": (VOCABULARY, width), "blocks": [block] * count})
+    return float32({"embedding": (VOCABULARY, width), "blocks": [block] * blocks})
 
 
 def llama(layers: int, width: int, scanned: bool) -> dict[str, Any]:

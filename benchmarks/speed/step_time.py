@@ -8,9 +8,8 @@ in the updates where they are installed.
 """
 
 import argparse
-import os
-import platform
 import time
+from functools import cache
 from typing import Any
 
 import jax
@@ -22,18 +21,13 @@ from benchmarks.speed import torch_peers
 from benchmarks.speed.cases import REFERENCE, TIMED, WHOLE, least_bytes
 from benchmarks.speed.models import SCALE, Model, models
 from benchmarks.speed.output import add_shared_arguments, write
-from benchmarks.speed.parameters import (
-    in_dtype,
-    random_tree,
-    small_arrays,
-    transformer,
-)
+from benchmarks.speed.parameters import in_dtype, random_tree, small_arrays, transformer
 from benchmarks.speed.step_table import print_updates, print_whole_steps
-from benchmarks.speed.steps import Trial, compile_in_turn, jitted_step, start
+from benchmarks.speed.steps import compile_in_turn, jitted_step, shapes, start
 from benchmarks.timing import Runner, Samples, on_cpu, quartiles, step_seconds
 
 NAMES = (*TIMED, *torch_peers.PEERS)
-PARAMETERS, WIDTH = 30_000_000, 512
+COMPILATIONS = 3
 COPIES = 30
 
 
@@ -48,13 +42,6 @@ def copy_bandwidth(count: int = 2**28) -> float:
     return 2 * x.nbytes * COPIES / (time.perf_counter() - began)
 
 
-def bytes_to_move(name: str) -> int | None:
-    """Returns the bytes per parameter that a step must move; none for the loop."""
-    if name in torch_peers.PEERS:
-        return torch_peers.PEERS[name][1]
-    return None if name == "aida-loop" else least_bytes(TIMED[name])
-
-
 def summary(samples: Samples, name: str) -> dict[str, Any]:
     """Returns seconds and, within each round, their ratio to Adam's."""
     return {
@@ -63,26 +50,17 @@ def summary(samples: Samples, name: str) -> dict[str, Any]:
     }
 
 
-def size(shapes: Any) -> dict[str, int]:
+def bytes_to_move(name: str) -> int:
+    """Returns the bytes per parameter that a step must move."""
+    if name in torch_peers.PEERS:
+        return torch_peers.PEERS[name][1]
+    return least_bytes(TIMED[name])
+
+
+def size(tree: Any) -> dict[str, int]:
     """Returns how many parameters there are, in how many arrays."""
-    leaves = jax.tree.leaves(shapes)
+    leaves = jax.tree.leaves(tree)
     return {"parameters": sum(leaf.size for leaf in leaves), "arrays": len(leaves)}
-
-
-def setting(names: list[str]) -> dict[str, Any]:
-    """Returns on what these are timed."""
-    packages = ["jax", "jaxlib", "optax", "numpy"]
-    if torch_peers.PEERS.keys() & set(names):
-        packages.append("torch")
-    versions = {"Python": platform.python_version(), **machine.versions(*packages)}
-    return {
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpu": machine.processor(),
-        "cores": os.cpu_count(),
-        "backend": jax.default_backend(),
-        "device": jax.devices()[0].device_kind,
-        "versions": versions,
-    }
 
 
 def whole_step(
@@ -100,32 +78,26 @@ def whole_step(
 
 def whole_steps(args: argparse.Namespace) -> dict[str, Any]:
     """Returns the seconds of whole steps, by model and by size of the batch."""
-    names = [name for name in args.optimizers if name in WHOLE]
-    return {
-        name: size(model.shapes)
-        | {
-            "batches": {
-                count: whole_step(model, count, names, args.steps)
-                for count in model.sizes
-            }
-        }
-        for name, model in models(not on_cpu(), args.smoke).items()
-    }
+    names, found = [name for name in args.optimizers if name in WHOLE], {}
+    for name, model in models(not on_cpu(), args.smoke).items():
+        batches = {x: whole_step(model, x, names, args.steps) for x in model.sizes}
+        found[name] = size(model.shapes) | {"batches": batches}
+    return found
 
 
-def start_all(
-    names: list[str], steps: dict[str, Any], shapes: Any
-) -> dict[str, Runner]:
+def start_all(names: list[str], steps: dict[str, Any], tree: Any) -> dict[str, Runner]:
     """Returns those of the optimizers that run here, ready to update."""
-    # The gradients of all that have the same dtype are the same arrays.
-    dtypes = {TIMED[name].dtype for name in steps}
-    drawn = {x: [random_tree(i, in_dtype(shapes, x)) for i in (0, 1)] for x in dtypes}
-    runners = {}
-    for name in names:
-        if name in steps:
-            case = TIMED[name]
-            runners[name] = start(case.tx, steps[name], *drawn[case.dtype])
-        elif runner := torch_peers.start(name, jax.tree.leaves(shapes)):
+
+    @cache  # the gradients of all that have the same dtype are the same arrays
+    def draw(dtype: Any) -> list[Any]:
+        return [random_tree(seed, in_dtype(tree, dtype)) for seed in (0, 1)]
+
+    runners = {
+        name: start(TIMED[name].tx, step, *draw(TIMED[name].dtype))
+        for name, step in steps.items()
+    }
+    for name in [name for name in names if name in torch_peers.PEERS]:
+        if runner := torch_peers.start(name, jax.tree.leaves(tree)):
             runners[name] = runner
     return runners
 
@@ -133,15 +105,17 @@ def start_all(
 def updates(args: argparse.Namespace) -> dict[str, Any]:
     """Returns what an update costs with each optimizer that runs here."""
     if args.small_arrays:
-        shapes = small_arrays(min(args.small_arrays, 8 if args.smoke else 10**9))
+        tree = small_arrays(8 if args.smoke else args.small_arrays)
     else:
-        shapes = transformer(*((1, 16) if args.smoke else (PARAMETERS, WIDTH)))
-    cases = {name: TIMED[name] for name in args.optimizers if name in TIMED}
-    trials = {k: Trial(x.tx, in_dtype(shapes, x.dtype)) for k, x in cases.items()}
-    compiling, steps = compile_in_turn(trials, args.compilations)
-    runners = start_all(args.optimizers, steps, shapes)
+        tree = transformer(*((1, 16) if args.smoke else (8, 512)))
+    calls = {}
+    for name in [name for name in args.optimizers if name in TIMED]:
+        tx, of_dtype = TIMED[name].tx, in_dtype(tree, TIMED[name].dtype)
+        calls[name] = jitted_step(tx), shapes(tx, of_dtype)
+    compiling, steps = compile_in_turn(calls, 1 if args.smoke else COMPILATIONS)
+    runners = start_all(args.optimizers, steps, tree)
     samples, issuing = step_seconds(runners, args.steps)
-    results: dict[str, Any] = size(shapes)
+    results: dict[str, Any] = size(tree)
     results["optimizers"] = {
         name: {
             "step": summary(samples, name),
@@ -162,24 +136,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--small-arrays", type=count, metavar="N", help=words)
     words = "rounds in which each is timed (default %(default)s)"
     add("--steps", type=count, default=31, help=words)
-    words = "of each update (default %(default)s)"
-    add("--compilations", type=count, default=3, help=words)
-    add_shared_arguments(parser, NAMES, remark=f"; {REFERENCE} always runs")
+    add_shared_arguments(parser, NAMES)
 
 
 def run(args: argparse.Namespace) -> None:
     """Times whole steps, compilations and updates, and prints two tables."""
-    args.optimizers = list(dict.fromkeys([REFERENCE, *args.optimizers]))
     if args.smoke:
-        args.steps, args.compilations = 3, 1
+        args.steps = 3
     # Before anything is compiled: JAX asks only once whether it may read from disk.
     jax.config.update("jax_enable_compilation_cache", False)
-    results = setting(args.optimizers)
-    results["copy_bytes_per_second"] = None if on_cpu() else copy_bandwidth()
+    results: dict[str, Any] = {
+        "machine": machine.summary(),
+        "cpu": machine.processor(),  # also where JAX runs on a GPU
+        "versions": machine.versions("jax", "jaxlib", "optax", "numpy", "torch"),
+        "copy_bytes_per_second": None if on_cpu() else copy_bandwidth(),
+    }
+    print("{machine}; {cpu}".format(**results))
     if not args.small_arrays:
         results["whole_steps"] = whole_steps(args)
         write(results, args.json)  # the rest may take minutes
-        print_whole_steps(results)
+        print_whole_steps(results["whole_steps"])
     results |= updates(args)
     print_updates(results, args)
     write(results, args.json)

@@ -1,8 +1,8 @@
-"""How is a step of an optimizer made, placed, compiled and started?"""
+"""How is a step of an optimizer made, compiled and started?"""
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ import optax
 
 from benchmarks.timing import Runner, Samples
 
-Step = Callable[[Any, Any, Any], tuple[Any, Any]]
+# A jitted step, and the shapes that it takes.
+Call = tuple[Any, tuple[Any, ...]]
 
 
 def given(params: Any, grads: Any) -> Any:
@@ -37,26 +38,22 @@ def jitted_step(
     return jax.jit(step, donate_argnums=(0, 1))
 
 
-class Trial(NamedTuple):
-    """A step to compile.
+def shapes(
+    tx: optax.GradientTransformation,
+    params: Any,
+    sharding: Callable[[Any], Any] = lambda _: None,
+) -> tuple[Any, Any, Any]:
+    """Returns the shapes of parameters, state and gradients.
 
-    Attributes:
+    Args:
         tx: the optimizer.
-        params: a tree of shapes; the gradients have the same.
+        params: a tree of shapes.
         sharding: returns the sharding of a given shape, None where JAX runs.
     """
-
-    tx: optax.GradientTransformation
-    params: Any
-    sharding: Callable[[Any], Any] = lambda _: None
-
-    def arguments(self) -> tuple[Any, Any, Any]:
-        """Returns the shapes of parameters, state and gradients with shardings."""
-        trees = self.params, jax.eval_shape(self.tx.init, self.params), self.params
-        return jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.sharding(x)),
-            trees,
-        )
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding(x)),
+        (params, jax.eval_shape(tx.init, params), params),
+    )
 
 
 def compiled(step: Any, arguments: tuple[Any, ...]) -> Any:
@@ -66,7 +63,7 @@ def compiled(step: Any, arguments: tuple[Any, ...]) -> Any:
 
 
 def compile_in_turn(
-    trials: dict[str, Trial], rounds: int
+    calls: dict[str, Call], rounds: int
 ) -> tuple[Samples, dict[str, Any]]:
     """Compiles every step once a round, and leaves out what the memory cannot hold.
 
@@ -76,11 +73,10 @@ def compile_in_turn(
     history, programs = [], {}
     for _ in range(rounds):
         seconds = {}
-        for name, trial in trials.items():
-            step, arguments = jitted_step(trial.tx), trial.arguments()
+        for name, call in calls.items():
             began = time.process_time()
             try:
-                programs[name] = compiled(step, arguments)
+                programs[name] = compiled(*call)
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
@@ -90,7 +86,7 @@ def compile_in_turn(
 
 
 def start(
-    tx: optax.GradientTransformation, step: Step, params: Any, batch: Any
+    tx: optax.GradientTransformation, step: Callable, params: Any, batch: Any
 ) -> Runner:
     """Returns an optimizer with its own copy of the parameters.
 
@@ -101,9 +97,10 @@ def start(
         batch: what each step is given besides, gradients or what they are made of.
     """
     carry = jax.tree.map(jnp.copy, params), jax.jit(tx.init)(params)
-    arrays = jax.tree.leaves(carry[1])
     state_bytes = sum(
-        x.nbytes for x in arrays if not jnp.issubdtype(x.dtype, jnp.integer)
+        x.nbytes
+        for x in jax.tree.leaves(carry[1])
+        if not jnp.issubdtype(x.dtype, jnp.integer)
     )
 
     def advance() -> None:

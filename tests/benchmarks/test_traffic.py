@@ -1,19 +1,17 @@
 """Are the bytes that kernels move read rightly from XLA's text?"""
 
 import json
-import math
 from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
-from jax.sharding import SingleDeviceSharding
 
 from benchmarks.speed import hlo, parameters, programs, traffic
-from benchmarks.speed.cases import CASES, TIMED, least_bytes
-from benchmarks.speed.steps import Trial
-from tests.helpers import ROOT, python
+from benchmarks.speed.cases import CASES, least_bytes
+from benchmarks.speed.steps import shapes
+from tests.helpers import python
 
 # 4 x 8 = 32 entries. Two kernels over the array, as for Aida; the second reads the new
 # average through a bitcast, and a copy of the gradient that was brought on the chip.
@@ -52,22 +50,13 @@ ENTRY %main.1 (g: f32[4,8], m: f32[4,8], t: s32[]) -> (f32[32], bf16[4,8]) {
 """  # noqa: E501
 
 
-def test_traffic_on_tpu():
+def test_traffic_on_tpu_and_elsewhere():
     # t 4; start reads 128; sums: g, m 128 each, and 4, 128 written; step: flat 128,
     # total 4, and 128, 64 written. Not the copy-done, m again, or what is in a fusion.
     expected = 4 + 128 + (128 + 128 + 4 + 128) + (128 + 4 + 128 + 64)
-    found = hlo.traffic(PROGRAM, 32, hlo.ON_TPU_CHIP)
-    assert found == hlo.Traffic(expected, large=3, small=0)
-
-
-def test_traffic_elsewhere_counts_every_memory_space():
-    # More: t's copy 4, the copy's target 128, and the step's reading of that 128.
-    on_tpu = hlo.traffic(PROGRAM, 32, hlo.ON_TPU_CHIP)
-    assert hlo.traffic(PROGRAM, 32).moved == on_tpu.moved + 4 + 128 + 128
-
-
-def test_small_kernels_are_told_from_large():
-    assert hlo.traffic(PROGRAM, 33, hlo.ON_TPU_CHIP)[1:] == (0, 3)
+    assert hlo.traffic(PROGRAM, hlo.ON_TPU_CHIP) == (expected, 3)
+    # With every memory space: t's copy 4, the copy's target 128, and its reading 128.
+    assert hlo.traffic(PROGRAM) == (expected + 4 + 128 + 128, 3)
 
 
 def test_a_called_computation_is_counted_for_the_call():
@@ -79,10 +68,12 @@ def test_a_called_computation_is_counted_for_the_call():
         "ENTRY %main (g: f32[4,8]) -> f32[4,8] {\n"
         "  %g = f32[4,8]{1,0} parameter(0)\n" + called
     )
-    assert hlo.traffic(text, 32) == hlo.Traffic(256, large=1, small=0)
+    assert hlo.traffic(text) == (256, 1)
     for opcode in ("while", "conditional", "async-start"):
-        with pytest.raises(hlo.UnreadableError, match=f"has a {opcode}"):
-            hlo.traffic(text.replace(" call(", f" {opcode}("), 32)
+        with pytest.raises(ValueError, match=f"what a {opcode} moves"):
+            hlo.traffic(text.replace(" call(", f" {opcode}("))
+    with pytest.raises(ValueError, match="not an instruction of XLA's"):
+        hlo.traffic(text.replace(" copy(", " "))
 
 
 def test_all_reduces_are_counted_once_each():
@@ -96,25 +87,29 @@ def test_all_reduces_are_counted_once_each():
     assert hlo.all_reduces(text) == 2
 
 
-@pytest.mark.parametrize("dtype", ["f32", "s32", "u32", "bf16", "pred", "f8e4m3fn"])
-def test_sizes_of_dtypes(dtype):
-    size = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1, "f8e4m3fn": 1}[dtype]
-    text = f"ENTRY %f (x: {dtype}[3]) -> {dtype}[3] {{\n"
-    text += f"  %x = {dtype}[3]{{0}} parameter(0)\n"
-    text += f"  ROOT %y = {dtype}[3]{{0}} copy(%x)\n}}\n"
-    assert hlo.traffic(text, 3).moved == 2 * 3 * size
+def test_sizes_of_dtypes():
+    sizes = {"f32": 4, "s32": 4, "u32": 4, "bf16": 2, "pred": 1, "f8e4m3fn": 1}
+    for dtype, size in sizes.items():
+        text = f"ENTRY %f (x: {dtype}[3]) -> {dtype}[3] {{\n"
+        text += f"  %x = {dtype}[3]{{0}} parameter(0)\n"
+        text += f"  ROOT %y = {dtype}[3]{{0}} copy(%x)\n}}\n"
+        assert hlo.traffic(text)[0] == 2 * 3 * size
 
 
-def test_least_bytes_of_what_is_timed():
-    assert {name: least_bytes(case) for name, case in TIMED.items()} == {
+def test_a_copy_moves_twice_its_size():
+    x = jnp.ones((8, 16))
+    text = jax.jit(lambda x: x.T + 1).lower(x).compile().as_text()
+    assert hlo.traffic(text)[0] - 2 * x.nbytes in (0, 4)  # perhaps the 1
+
+
+def test_least_bytes():
+    assert {name: least_bytes(case) for name, case in CASES.items()} == {
         # Reads g, m, s, p and writes m, s, p.
         "optax.adam": 28,
         "optax.adabelief": 28,
         "adabelief": 28,
         # A sum over the layer comes before the step: g and m are read twice.
-        "aida": 36,
-        "aida-k8": 36,
-        "aida-loop": 36,
+        **dict.fromkeys(("aida", "aida-k8", "aida-loop", "aida-loop-k4"), 36),
         # One stepsize a layer leaves g, m in and m out, then m, p in and p out.
         "ladabelief": 24,
         "ladam": 24,
@@ -127,48 +122,41 @@ def test_least_bytes_of_what_is_timed():
         "adabelief-bf16-moments": 20,
         "aida-bf16-moments": 26,
         "ladabelief-bf16-moments": 18,
+        # With g and p alone, these have two.
+        "adabelief-bf16": 22,
+        "aida-bf16": 28,
+        # The least for a stack is that for one layer.
+        **{f"aida-stack-{axis}": 36 for axis in range(3)},
+        **{f"ladabelief-stack-{axis}": 24 for axis in range(3)},
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "least"),
-    [
-        ("adabelief-bf16", 2 + 2 * (4 + 4 + 2)),  # g; m, s, p in and out
-        ("aida-bf16", 2 + 2 * (4 + 4 + 2) + 2 + 4),  # and g, m for the sums
-        ("adabelief-bf16-moments", 4 + 2 * (2 + 2 + 4)),
-        ("aida-bf16-moments", 4 + 2 * (2 + 2 + 4) + 4 + 2),
-        # No s. The step reads the new m in place of g and the old one.
-        ("ladabelief-bf16-moments", 4 + 2 * (2 + 4) + 2),
-    ],
-)
-def test_least_bytes_in_bfloat16(name, least):
-    assert least_bytes(CASES[name]) == least
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_stack_has_its_layers_where_its_name_says(axis):
+    case = CASES[f"ladabelief-stack-{axis}"]
+    array = case.array(128, 96)
+    assert array.ndim == 3 and array.shape[axis] == 16 and array.size == 128 * 96
+    nu = optax.tree.get(jax.eval_shape(case.tx.init, array), "nu")
+    assert nu.shape == (16,)
 
 
-@pytest.mark.parametrize("name", ["optax.adam", "aida", "aida-loop"])
-def test_xla_text_of_this_version_is_read(name):
+def test_xla_text_of_this_version_is_read_beside_adam():
     device = jax.devices()[0]
-    ((_, found),) = programs.of_array([name], 16, device, rounds=1)
-    row = found[name]
-    assert row["passes_an_array"] > 0
-    assert row["bytes_a_parameter"] >= row["least_bytes_a_parameter"]
-    assert row["least_bytes_a_parameter"] == least_bytes(CASES[name])
-
-
-def test_a_copy_moves_twice_its_size():
-    x = jnp.ones((8, 16))
-    text = jax.jit(lambda x: x.T + 1).lower(x).compile().as_text()
-    assert hlo.traffic(text, x.size).moved - 2 * x.nbytes in (0, 4)  # perhaps the 1
-
-
-def test_a_row_that_is_not_counted_says_why():
-    read = {"bytes_a_parameter": 28.0, "least_bytes_a_parameter": 28}
-    unread = {"not_counted": "has a while", "least_bytes_a_parameter": 28}
-    assert traffic.table({"x": read, "y": unread}) == [
-        ["optimizer", "bytes", "least"],
-        ["x", "28.0", "28"],
-        ["y", "not counted: has a while", "28"],
-    ]
+    names = ["optax.adam", "aida", "aida-loop"]
+    ((_, found), *others) = programs.of_trees(names, device, smoke=True, rounds=1)
+    assert list(found) == names and found["optax.adam"]["compile_ratio"] == 1
+    for name, row in found.items():
+        assert row["least_bytes_a_parameter"] == least_bytes(CASES[name])
+        assert row["bytes_a_parameter"] >= row["least_bytes_a_parameter"]
+        assert row["kernels_an_array"] > 0
+    rows = traffic.table(found)
+    assert rows[0][:3] == ["", "bytes", "least"]
+    assert [row[0] for row in rows[1:]] == names and rows[1][2] == "28"
+    for name, rows in others:
+        adam, ours = (rows[x] for x in ("optax.adam", "aida"))
+        assert "aida-loop" not in rows and name in ("transformer", "small arrays")
+        assert ours["bytes_a_parameter"] > adam["bytes_a_parameter"]
+        assert ours["kernels_an_array"] > 1
 
 
 @pytest.mark.parametrize(
@@ -187,104 +175,55 @@ def test_without_the_compiler_one_line_says_what_to_install(platform, plugin, tm
         found = json.loads(path.read_text())
         row = found["programs"]["one array"]["aida"]
         assert row["least_bytes_a_parameter"] == 36
-        assert set(found["orders"]) == set(traffic.PEAKS)
+        assert list(found["orders"]) == ["optax.adam", "aida"]
     else:
         assert done.returncode == 1
         assert done.stderr.startswith("no ") and done.stderr.count("\n") == 1
         assert "pip install 'jax[" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def counted_orders():
-    return traffic.of_orders("aida", jax.devices()[:2], 32)
-
-
-@pytest.mark.parametrize("order", traffic.orders(CASES["aida"].tx))
-def test_what_is_donated_is_reused(order, counted_orders):
-    step, takes = traffic.orders(CASES["aida"].tx)[order]
+def test_what_is_donated_is_reused():
     donated = {"p": "params", "s": "state", "g": "grads"}
-    assert counted_orders[order]["all_reduces"] >= 1
-    given, returned = (x.strip().split(", ") for x in order.split("→"))
-    assert {"params": 1, "updates": 1}.get(returned[0]) or returned[0] == "state"
-    trial = Trial(CASES["aida"].tx, [jnp.ones(4)], lambda _: None)
-    trees = dict(zip("psg", trial.arguments(), strict=True))
-    lowered = step.lower(*(trees[x] for x in takes))
-    for name, infos in zip(takes, lowered.args_info[0], strict=True):
-        for info in jax.tree.leaves(infos, is_leaf=lambda x: hasattr(x, "donated")):
-            assert info.donated == (donated[name] in given)
+    trees = dict(zip("psg", shapes(CASES["aida"].tx, jnp.ones(4)), strict=True))
+    for order, (step, takes) in programs.orders(CASES["aida"].tx).items():
+        given, returned = (x.strip().split(", ") for x in order.split("→"))
+        assert returned[0] in ("params", "updates", "state")
+        lowered = step.lower(*(trees[x] for x in takes))
+        for name, infos in zip(takes, lowered.args_info[0], strict=True):
+            for info in jax.tree.leaves(infos, is_leaf=lambda x: hasattr(x, "donated")):
+                assert info.donated == (donated[name] in given)
 
 
-def test_the_second_moment_of_a_layer_is_one_number():
-    state = jax.eval_shape(CASES["ladam"].tx.init, jnp.ones((2, 2)))
-    assert optax.tree.get(state, "nu").ndim == 0  # what `least_bytes` goes by
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_stack_has_its_layers_where_its_name_says(axis):
-    case = CASES[f"ladabelief-stack-{axis}"]
-    shape = case.shape(128, 96)
-    assert len(shape) == 3 and shape[axis] == 16 and math.prod(shape) == 128 * 96
-    nu = optax.tree.get(jax.eval_shape(case.tx.init, jnp.ones(shape)), "nu")
-    assert nu.shape == (16,)
-    # 36 and 24 bytes are the least for a stack as for one layer.
-    assert least_bytes(case) == 24 and least_bytes(CASES[f"aida-stack-{axis}"]) == 36
+def test_orders_are_counted_on_all_devices():
+    devices = jax.devices()[:2]
+    ((name, found),) = programs.of_orders(["aida"], devices, programs.SPLIT)
+    assert name == "aida" and list(found) == list(programs.orders(CASES["aida"].tx))
+    assert all(row["all_reduces"] >= 1 for row in found.values())
 
 
 def test_a_large_model_has_7_b_parameters_in_one_array_or_many():
-    apart, scanned = (parameters.llama(32, 4096, x) for x in (False, True))
-    sizes = [
-        sum(math.prod(x.shape) for x in jax.tree.leaves(y)) for y in (apart, scanned)
-    ]
-    assert sizes[0] == sizes[1] == pytest.approx(7e9, rel=0.05)
-    assert [len(jax.tree.leaves(x)) for x in (apart, scanned)] == [32 * 9 + 3, 9 + 3]
+    apart, scanned = (
+        [x.size for x in jax.tree.leaves(parameters.llama(32, 4096, x))]
+        for x in (False, True)
+    )
+    assert sum(apart) == sum(scanned) == pytest.approx(7e9, rel=0.05)
+    assert [len(apart), len(scanned)] == [32 * 9 + 3, 9 + 3]
 
 
 @pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="needs a newer JAX")
 def test_a_model_is_split_in_every_way(monkeypatch):
-    monkeypatch.setattr(programs, "llama", lambda *_: {"blocks": blocks, "head": head})
     blocks = [jax.ShapeDtypeStruct((128, 256), jnp.float32)] * 2
     head = jax.ShapeDtypeStruct((128,), jnp.float32)
-    devices = jax.devices()[:8]
-    found = dict(programs.of_model(["aida"], devices, smoke=True, rounds=1))
+    tree = {"blocks": blocks, "head": head}
+    monkeypatch.setattr(programs, "llama", lambda *_, **__: tree)
+    names = ["optax.adam", "aida"]
+    found = dict(programs.of_model(names, jax.devices()[:8], smoke=True))
     assert [name for name in found if "unrolled" in name] == [
         "unrolled, one device",
         *(f"unrolled, 8 devices, {x}" for x in ("automatic", "explicit", "shard_map")),
     ]
     for name, rows in found.items():
-        assert list(rows) == ["optax.adam", "aida"]
+        assert list(rows) == names
         if "8 devices" in name:
             assert rows["optax.adam"]["all_reduces"] == 0
             assert rows["aida"]["all_reduces"] == 1
-
-
-def test_programs_are_counted_beside_adam():
-    device = jax.devices()[0]
-    params, place = parameters.small_arrays(4), SingleDeviceSharding(device)
-    trials = {
-        name: Trial(CASES[name].tx, params, lambda _: place)
-        for name in ("optax.adam", "aida")
-    }
-    found = programs.count(trials, [device], rounds=1)
-    assert found["optax.adam"]["compile_ratio"] == 1
-    assert found["aida"]["bytes_a_parameter"] > found["optax.adam"]["bytes_a_parameter"]
-    assert found["aida"]["kernels_an_array"] > 1
-    rows = traffic.table(found)
-    assert [row[0] for row in rows] == ["optimizer", "optax.adam", "aida"]
-    assert all(len(row) == len(rows[0]) for row in rows)
-
-
-@pytest.mark.parametrize(
-    ("tree", "name", "kernels", "size"),
-    [
-        ("transformer", "adabelief", 1.1, 28.0),
-        ("transformer", "aida", 2.3, 36.0),
-        ("transformer", "ladabelief", 2.3, 24.0),
-        ("small arrays", "aida", 1.6, 36.1),  # the sums themselves are a tenth
-        ("small arrays", "ladabelief", 2.1, 28.0),
-    ],
-)
-def test_published_kernels_of_a_gpu(tree, name, kernels, size):
-    path = ROOT / "benchmarks" / "results" / "traffic-h200.json"
-    found = json.loads(path.read_text())["programs"][tree][name]
-    assert found["kernels_an_array"] <= kernels
-    assert found["bytes_a_parameter"] <= size

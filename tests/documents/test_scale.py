@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adabelief_optax import adabelief, stepsizes
-from benchmarks.speed import traffic
+from benchmarks.speed import programs
 from tests.helpers import ROOT
 
 PAGE = " ".join((ROOT / "docs" / "scale.md").read_text().split())
@@ -16,7 +16,7 @@ PAGE = " ".join((ROOT / "docs" / "scale.md").read_text().split())
 
 def pairs(order):
     """Returns which donated argument each output takes over: p, m or s, in order."""
-    step, takes = traffic.orders(adabelief(1.0))[order]
+    step, takes = programs.orders(adabelief(1.0))[order]
     p = jax.ShapeDtypeStruct((64, 8), jnp.float32)
     state = jax.eval_shape(adabelief(1.0).init, p)
     trees = {"p": p, "s": state, "g": p}

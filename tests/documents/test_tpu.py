@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from flax import nnx
 from flax.training.train_state import TrainState
-from jax.sharding import Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from adabelief_optax import adabelief, aida, ladabelief
-from benchmarks.speed import programs, traffic
+from benchmarks.speed import programs
 from benchmarks.speed.compilers import topology
-from benchmarks.speed.steps import Trial, compiled
+from benchmarks.speed.steps import compiled
 from tests.helpers import ROOT, load
 
 pytestmark = pytest.mark.skipif(
@@ -157,18 +157,16 @@ MOVED = {
 
 @pytest.mark.parametrize(("tx", "moved", "peak", "sums"), MOVED.values(), ids=MOVED)
 def test_the_documented_step(tx, moved, peak, sums, mesh):
-    device = mesh.devices.flat[0]
+    one, many = (programs.mesh_of(mesh.devices.flat[:n]) for n in (1, 8))
     array = jax.ShapeDtypeStruct((16384, 8192), jnp.float32)
-    trial = Trial(tx, array, lambda _: SingleDeviceSharding(device))
-    program = compiled(documented(tx), trial.arguments())
-    found = programs.counted(program, array, [device])
+    program = compiled(documented(tx), programs.placed(tx, array, one))
+    found = programs.counted(program, array, one)
     assert found["bytes_a_parameter"] == pytest.approx(moved, abs=0.1)
     assert found["temporary_bytes_a_parameter"] < 0.1
 
-    devices = list(mesh.devices.flat)
-    trial = traffic.layers(tx, devices)
-    program = compiled(documented(tx), trial.arguments())
-    found = programs.counted(program, trial.params, devices)
+    params = programs.layers(8, 4096)
+    program = compiled(documented(tx), programs.placed(tx, params, many))
+    found = programs.counted(program, params, many)
     assert found["peak_bytes_a_parameter"] < peak
     assert found["all_reduces"] == sums
 

@@ -14,91 +14,57 @@ import optax
 import pytest
 
 import adabelief_optax as ao
-from tests.helpers import QUICK_FLAGS, assert_close, python
+from tests.helpers import QUICK_FLAGS, as_on_gpu, gradient, python
 from tests.package.methods import FAMILY, every
-
-
-def random_leaves():
-    shapes = {"a": (300, 300), "b": (7,), "c": (400, 200)}
-    return {
-        name: jax.random.normal(jax.random.key(i), shape)
-        for i, (name, shape) in enumerate(shapes.items())
-    }
-
-
-def two_steps(factory, g, rate):
-    tx = factory(rate)
-    _, state = tx.update(g, tx.init(g))
-    return tx.update(g, state)[0]
-
-
-@pytest.mark.slow
-@every({name: FAMILY[name] for name in ("aida", "ladabelief")})
-def test_a_compiled_step_is_the_plain_one(factory):
-    g = random_leaves()
-    plain = two_steps(factory, g, 0.1)
-    jitted = jax.jit(lambda g: two_steps(factory, g, 0.1))(g)
-    assert_close(jitted, plain, 1e-4)
-    rates = jnp.array([0.1, 1.0])
-    batched = jax.vmap(lambda rate: two_steps(factory, g, rate))(rates)
-    assert_close(jax.tree.map(lambda x: x[0], batched), plain, 1e-4)
 
 
 @pytest.mark.slow
 @every({name: FAMILY[name] for name in ("aida", "ladabelief")})
 def test_leaves_know_nothing_of_one_another(factory):
-    g = random_leaves()
+    tx = factory(0.1)
+    g = gradient({"a": jnp.zeros((300, 300)), "b": jnp.zeros(7)})
     bad = dict(g, a=jnp.full_like(g["a"], jnp.nan))
-    assert np.isfinite(jax.jit(lambda g: two_steps(factory, g, 0.1))(bad)["c"]).all()
 
-    def loss(g):
-        return jnp.sum(two_steps(factory, g, 0.1)["c"] ** 2)
+    def second_step(g):
+        _, state = tx.update(g, tx.init(g))
+        return tx.update(g, state)[0]["b"]
 
-    assert np.all(jax.jit(jax.grad(loss))(g)["a"] == 0)
+    assert np.isfinite(jax.jit(second_step)(bad)).all()
+    loss = jax.grad(lambda g: jnp.sum(second_step(g) ** 2))
+    assert np.all(jax.jit(loss)(g)["a"] == 0)
+
+
+LOW_LADABELIEF = functools.partial(ao.ladabelief, mu_dtype="bfloat16")
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
 @pytest.mark.parametrize(
-    ("tx", "differs"),
+    ("factory", "shape", "again", "on_cpu", "on_gpu"),
     [
-        (ao.aida(0.1), True),
-        (ao.adabelief(0.1), False),  # which has no sums
-        (ao.ladabelief(0.1), True),
-        (ao.ladabelief(0.1, mu_dtype="bfloat16"), True),
+        (ao.adabelief, (8,), False, 0, 0),
+        (ao.aida, (8,), True, 16, 4 * 3),  # three sums of four leaves at a time
+        (ao.ladabelief, (8,), True, 16, 4),
+        (ao.aida, (300, 300), True, 16 * 3, 16 * 3 + 4),  # and one of what these leave
+        # After one sum, XLA reads a large m from where it has been written.
+        (ao.ladabelief, (300, 300), False, 16, 16 + 4),
+        (LOW_LADABELIEF, (8,), True, 16, 4),
+        (LOW_LADABELIEF, (300, 300), True, 16, 16 + 4),
     ],
-    ids=["aida", "adabelief", "ladabelief", "ladabelief-bfloat16"],
 )
-@pytest.mark.parametrize("shape", [(300, 300), (8, 8)])
-def test_sums_are_made_otherwise_on_gpu_alone(tx, shape, differs):
-    params = jnp.ones(shape)
+def test_sums_are_made_otherwise_on_gpu_alone(factory, shape, again, on_cpu, on_gpu):
+    """Leaves alike are summed together, and the average is made again after it."""
+    tx, params = factory(0.1), leaves(16, shape)
     step = jax.jit(tx.update).trace(params, tx.init(params))
     cpu, tpu, cuda, rocm = (
         step.lower(lowering_platforms=(platform,)).as_text()
         for platform in ("cpu", "tpu", "cuda", "rocm")
     )
-    assert cuda == rocm
-    assert (cuda != tpu) == differs
-    assert (cpu != tpu) == (differs and "bf16" in tpu)
-
-
-@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
-@pytest.mark.parametrize(
-    ("factory", "shape", "again"),
-    [
-        (ao.aida, (8, 8), True),
-        (ao.aida, (300, 300), True),
-        (ao.ladabelief, (8, 8), True),
-        # After one sum, XLA reads a large m from where it has been written.
-        (ao.ladabelief, (300, 300), False),
-    ],
-)
-def test_the_average_is_made_again_after_the_sums_on_gpu(factory, shape, again):
-    tx, params = factory(0.1), jnp.ones(shape)
-    step = jax.jit(tx.update).trace(params, tx.init(params))
-    for platform, expected in (("cuda", again), ("cpu", False), ("tpu", False)):
-        text = step.lower(lowering_platforms=(platform,)).as_text()
-        assert ("optimization_barrier" in text) == expected, platform
+    assert cuda == rocm and (cuda != tpu) == (on_gpu > 0)
+    assert (cpu != tpu) == ("bf16" in tpu)
+    waits = ["optimization_barrier" in text for text in (cpu, tpu, cuda)]
+    assert waits == [False, False, again]
+    assert [x.count("stablehlo.reduce(") for x in (cpu, cuda)] == [on_cpu, on_gpu]
 
 
 def compiled_step(tx, params):
@@ -213,59 +179,26 @@ def test_a_bfloat16_state_raises_no_peak_on_cpu():
     assert all(x < 4.1 for x in layerwise)
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(jax.__version_info__ < (0, 7), reason="lowers all branches")
-@pytest.mark.parametrize(
-    ("factory", "shape", "on_cpu", "on_gpu"),
-    [
-        (ao.aida, (8,), 16, 4 * 3),  # three sums of four leaves at a time
-        (ao.ladabelief, (8,), 16, 4),
-        (ao.aida, (300, 300), 16 * 3, 16 * 3 + 4),  # and one of what these leave
-        (ao.ladabelief, (300, 300), 16, 16 + 4),
-    ],
-)
-def test_leaves_alike_are_summed_together_on_gpu(factory, shape, on_cpu, on_gpu):
-    tx, params = factory(0.1), leaves(16, shape)
-    step = jax.jit(tx.update).trace(params, tx.init(params))
-    found = [
-        step.lower(lowering_platforms=(p,)).as_text().count("stablehlo.reduce(")
-        for p in ("cpu", "cuda")
-    ]
-    assert found == [on_cpu, on_gpu]
-
-
 @pytest.mark.long
 @every(
     {
         "aida": ao.aida,
-        "ladabelief-bfloat16": functools.partial(ao.ladabelief, mu_dtype="bfloat16"),
+        "ladabelief-bfloat16": LOW_LADABELIEF,
         "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
         "aida-stacked": functools.partial(ao.aida, stacked_axes=frozenset({-1})),
     }
 )
-def test_what_is_done_on_gpu_changes_no_number(factory, monkeypatch):
+def test_what_is_done_on_gpu_changes_no_number(factory):
     shapes = [(300, 300), (90_000,), (257, 257), (8,), (2, 4), (1,), (5, 300)]
     params = [jnp.ones(shape) for shape in shapes]
-    g = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+    grads, tx = gradient(params), factory(0.1)
 
-    def updates():
-        tx = factory(0.1)
+    def two_steps(g):
+        _, state = tx.update(g, tx.init(params))
+        return tx.update([0.5 * x + 1 for x in g], state)[0]
 
-        @jax.jit
-        def two_steps(g):
-            _, state = tx.update(g, tx.init(params))
-            return tx.update([0.5 * x + 1 for x in g], state)[0]
-
-        return two_steps(g)
-
-    expected = updates()
-    # As if it were compiled for a GPU, but with XLA on CPU.
-    monkeypatch.setattr(
-        jax.lax,
-        "platform_dependent",
-        lambda *arrays, cuda, **others: cuda(*arrays),
-    )
-    jax.clear_caches()
-    for x, y in zip(updates(), expected, strict=True):
+    expected = jax.jit(two_steps)(grads)
+    with as_on_gpu():
+        found = jax.jit(two_steps)(grads)
+    for x, y in zip(found, expected, strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-4, atol=1e-6)
-    jax.clear_caches()

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import adabelief_optax as ao
-from tests.helpers import assert_close, gradient
+from tests.helpers import as_on_gpu, assert_close, gradient
 from tests.package.methods import FAMILY
 
 # A bfloat16 or per-layer state takes the buffer of no gradient.
@@ -34,8 +34,10 @@ SPECS = {
         "across": P(None, "y", "x"),
         "along and across": P("y", None, "x"),
     },
+    "second": {"across": P(None, None, ("y", "x"))},
 }
-SHAPES = {"alone": (8, 16), "stack": (4, 8, 16)}
+SHAPES = {"alone": (8, 16), "stack": (4, 8, 16), "second": (4, 8, 16)}
+AXES = {"alone": 0, "stack": 1, "second": frozenset({1})}
 
 SWITCHES = dict(
     b2=0.9, nesterov=True, amsgrad=True, rectify=True, weight_decay=0.1, decay="coupled"
@@ -47,7 +49,7 @@ ALONE = {
     "ladabelief-post": functools.partial(ao.ladabelief, processing="post"),
 }
 OPTIMIZERS = {
-    name: functools.partial(factory, stacked_axes={"alone": 0, "stack": 1})
+    name: functools.partial(factory, stacked_axes=AXES)
     for name, factory in ALONE.items()
     if name != "adabelief"
 }
@@ -117,6 +119,19 @@ def shardings_of_state(tx, state, specs, mesh):
     )
 
 
+def specs_of_state(tx, whole, specs, mesh):
+    shardings = shardings_of_state(tx, tx.init(whole), specs, mesh)
+    return jax.tree.map(lambda x: x.spec, shardings)
+
+
+def shard_map(f, mesh, in_specs, out_specs):
+    if hasattr(jax, "shard_map"):
+        shard_map = jax.shard_map
+    else:
+        from jax.experimental.shard_map import shard_map
+    return shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
+
+
 def assert_sharded(tree, shardings):
     def check(path, x, expected):
         # A scalar that came from nowhere is on one device until the first step.
@@ -147,13 +162,12 @@ def moved(hlo):
         ("aida", AxisType.Explicit),
         ("ladabelief", AxisType.Explicit),
         *(
-            pytest.param(name, AxisType.Explicit, marks=pytest.mark.long)
-            for name in OPTIMIZERS
-            if name not in ("aida", "ladabelief")
-        ),
-        *(
-            pytest.param(name, AxisType.Auto, marks=pytest.mark.long)
-            for name in ("aida-switches", "ladabelief-post")
+            pytest.param(name, kind, marks=pytest.mark.long)
+            for kind, names in {
+                AxisType.Explicit: OPTIMIZERS.keys() - {"aida", "ladabelief"},
+                AxisType.Auto: {"aida-switches", "ladabelief-post"},
+            }.items()
+            for name in sorted(names)
         ),
     ],
 )
@@ -174,6 +188,7 @@ def test_sharded_equals_whole(name, kind, steps=8):
         asked = {} if SHARDY else dict(out_shardings=(of_params, of_state))
         step = compiled(step, params, state, params, donate_argnums=(0, 1, 2), **asked)
         assert not (SHARDY and moved(step.as_text()))
+        assert "transpose(" not in step.as_text()
         for i in range(steps):
             g = shard(gradient(whole_params(), i), mesh)
             params, state = step(g, state, params)
@@ -182,29 +197,20 @@ def test_sharded_equals_whole(name, kind, steps=8):
     assert_close((params, state), trained_whole(name, steps), ROUNDING)
 
 
-@needs_shardy  # which leaves whole what is whole
 @every_kind
 @every_state
 def test_init_inside_jit_shards_the_state(name, kind):
     tx = OPTIMIZERS[name](0.1)
     with mesh_of(kind) as mesh:
         params = shard(whole_params(), mesh)
-        state = jax.jit(tx.init)(params)
-        assert_sharded(state, shardings_of_state(tx, state, SPECS, mesh))
-        assert_close(state, tx.init(params), 0)
-
-
-@every_kind
-@every_state
-def test_the_shape_of_the_state_takes_shardings(name, kind):
-    tx = OPTIMIZERS[name](0.1)
-    with mesh_of(kind) as mesh:
-        params = shard(whole_params(), mesh)
         shape = jax.eval_shape(tx.init, params)
         shardings = shardings_of_state(tx, shape, SPECS, mesh)
-        state = jax.jit(tx.init, out_shardings=shardings)(params)
-        assert_sharded(state, shardings)
-        assert_close(state, tx.init(params), 0)
+        asked = jax.jit(tx.init, out_shardings=shardings)
+        # Shardy leaves whole what is whole, without being asked.
+        for init in (asked, jax.jit(tx.init)) if SHARDY else (asked,):
+            state = init(params)
+            assert_sharded(state, shardings)
+            assert_close(state, tx.init(params), 0)
 
 
 @pytest.mark.quick
@@ -227,86 +233,74 @@ def all_reduces_of_update(tx, params):
     return count("all-reduce", update.as_text())
 
 
+@pytest.mark.quick
 @needs_shardy
 @pytest.mark.parametrize(
-    ("name", "layers", "expected"),
+    ("tx", "layers", "expected"),
     [
-        ("adabelief", 3, 0),
-        ("aida", 3, 1),
-        ("aida", 12, 1),
-        ("ladam", 3, 1),
-        ("ladabelief", 12, 1),
-        ("ladabelief-post", 3, 1),
+        (ao.adabelief(0.1), 3, 0),
+        (ao.aida(0.1, k=1), 3, 1),
+        (ao.aida(0.1, k=8), 12, 1),
+        (ao.ladam(0.1), 3, 1),
+        (ao.ladabelief(0.1), 12, 1),
+        (ao.ladabelief(0.1, processing="post"), 3, 1),
     ],
+    ids=["adabelief", "aida-k1", "aida-k8", "ladam", "ladabelief", "ladabelief-post"],
 )
-def test_one_all_reduce_for_all_layers(name, layers, expected):
+def test_one_all_reduce_for_all_layers(tx, layers, expected):
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:
         params = layers_of(layers, mesh, [P("x"), P(None, "x")])
-        assert all_reduces_of_update(ALONE[name](0.1), params) == expected
+        assert all_reduces_of_update(tx, params) == expected
 
 
-@pytest.fixture
-def as_on_gpu(monkeypatch):
-    """Traces what is meant for GPUs, for XLA on CPU."""
-    monkeypatch.setattr(
-        jax.lax,
-        "platform_dependent",
-        lambda *arrays, cuda=None, default, **others: (cuda or default)(*arrays),
-    )
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
-@pytest.mark.long
-@needs_shardy
-@every_kind
-@pytest.mark.parametrize("name", ["aida", "ladabelief"])
-def test_what_is_done_on_gpu_gathers_nothing(name, kind, as_on_gpu):
-    del as_on_gpu
-    with mesh_of(kind, (8, 1)) as mesh:
-        params = layers_of(6, mesh, [P("x"), P(None, "x")])
-        tx = ALONE[name](0.1)
-        hlo = compiled(tx.update, params, tx.init(params), params).as_text()
-    assert count("all-reduce", hlo) == 1 and not moved(hlo)
+ONE_AXIS = [P("x"), P(None, "x"), P("x"), P()]
+TWO_AXES = [P("x", "y"), P("y", "x"), P(None, "x"), P()]
 
 
 @pytest.mark.long
 @needs_shardy
 @pytest.mark.parametrize(
-    ("name", "shape"),
-    [("aida", (8, 1)), ("aida-k5", (2, 4)), ("ladabelief", (2, 4))],
+    ("name", "kind", "specs", "all_reduces"),
+    [
+        ("aida", AxisType.Auto, ONE_AXIS, 1),
+        ("ladabelief", AxisType.Auto, ONE_AXIS, 1),
+        ("aida", AxisType.Explicit, ONE_AXIS, 1),
+        ("aida-k5", AxisType.Explicit, TWO_AXES, 2),
+        ("ladabelief", AxisType.Explicit, TWO_AXES, 2),
+    ],
     ids=str,
 )
-def test_on_gpu_explicit_shards_equal_whole(name, shape, as_on_gpu):
-    del as_on_gpu
-    specs = {"a": P("x", "y"), "b": P("y", "x"), "c": P(None, "x"), "d": P()}
+def test_on_gpu_shards_equal_whole(name, kind, specs, all_reduces):
+    specs = dict(zip("abcd", specs, strict=True))
     whole = gradient({key: jnp.zeros((264, 256)) for key in specs}, seed=1)
     tx = ALONE[name](0.1)
     expected = jax.jit(tx.update)(whole, tx.init(whole), whole)
-    with mesh_of(AxisType.Explicit, shape) as mesh:
+    with mesh_of(kind, (2, 4)) as mesh, as_on_gpu():
         params = shard(whole, mesh, specs)
-        found = jax.jit(tx.update)(params, tx.init(params), params)
+        state = tx.init(params)
+        update = compiled(tx.update, params, state, params)
+        found = update(params, state, params)
     assert_close(jax.device_get(found), jax.device_get(expected), ROUNDING)
+    hlo = update.as_text()
+    assert count("all-reduce", hlo) == all_reduces and not moved(hlo)
 
 
 @pytest.mark.long
 @needs_shardy
 @pytest.mark.parametrize("name", ["aida", "ladabelief"])
-def test_on_gpu_inside_shard_map_equals_whole(name, as_on_gpu):
-    del as_on_gpu
+def test_on_gpu_inside_shard_map_equals_whole(name):
     # Four alike, whose sums are made together, and some that are alone.
     specs = dict.fromkeys("abcd", P("x", "y")) | {"e": P(None, "x"), "f": P("y")}
     sizes = dict.fromkeys("abcd", (512, 1024)) | {"e": (8, 16), "f": (16,)}
     whole = gradient({key: jnp.zeros(size) for key, size in sizes.items()}, seed=1)
     whole_tx = ALONE[name](0.1)
-    expected = jax.jit(whole_tx.update)(whole, whole_tx.init(whole), whole)
+    state = whole_tx.init(whole)
+    expected = jax.jit(whole_tx.update)(whole, state, whole)
     of_each = {key: tuple(n for n in "xy" if n in str(x)) for key, x in specs.items()}
     tx = ALONE[name](0.1, axis_name=of_each)
-    with mesh_of(AxisType.Auto, (2, 4)) as mesh:
-        params, state = shard(whole, mesh, specs), whole_tx.init(whole)
-        of_state = shardings_of_state(whole_tx, state, specs, mesh)
-        of_state = jax.tree.map(lambda s: s.spec, of_state)
+    with mesh_of(AxisType.Auto, (2, 4)) as mesh, as_on_gpu():
+        params = shard(whole, mesh, specs)
+        of_state = specs_of_state(whole_tx, whole, specs, mesh)
         update = shard_map(tx.update, mesh, (specs, of_state, specs), (specs, of_state))
         found = jax.jit(update)(params, state, params)
     assert_close(jax.device_get(found), jax.device_get(expected), ROUNDING)
@@ -375,37 +369,6 @@ def test_a_state_laid_out_otherwise_than_its_gradient(
     assert_close(jax.device_get(found), jax.device_get(expected), ROUNDING)
 
 
-@needs_shardy
-@pytest.mark.parametrize("spec", [P("x"), P(None, None, "x")], ids=str)
-@pytest.mark.parametrize("name", ["aida", "ladabelief-post"])
-def test_a_stack_along_its_second_axis(name, spec):
-    stacks = {"a": jnp.ones((8, 3, 16)), "b": jnp.ones((16, 4, 8))}
-    whole = gradient(stacks, seed=100)
-    tx = ALONE[name](0.1, stacked_axes=frozenset({1}))
-    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
-        params = shard(whole, mesh, dict.fromkeys(whole, spec))
-        state = jax.jit(tx.init)(params)
-        step = compiled(tx.update, params, state, params)
-        updates, state = step(params, state, params)
-    hlo = step.as_text()
-    assert count("all-reduce", hlo) == 1
-    assert not moved(hlo)
-    assert not re.search(r"transpose\(", hlo)
-    belief = next(part for part in state if hasattr(part, "mu"))
-    for tree in (updates, belief.mu):
-        assert_sharded(tree, jax.tree.map(lambda p: p.sharding, params))
-    assert_close((updates, state), tx.update(whole, tx.init(whole), whole), ROUNDING)
-
-
-@pytest.mark.quick
-@needs_shardy
-@pytest.mark.parametrize(("k", "layers"), [(1, 3), (8, 3), (8, 12)])
-def test_one_all_reduce_whatever_k(k, layers):
-    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
-        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
-        assert all_reduces_of_update(ao.aida(0.1, k=k), params) == 1
-
-
 # XLA sums over one mesh axis after the other where they split different axes of an
 # array, and over different sets of devices apart. So does any sum of these arrays.
 @needs_shardy
@@ -435,29 +398,6 @@ def test_all_reduces_of_a_mesh_of_two_axes(specs, expected, kind):
         assert count("all-reduce", sums.as_text()) == expected
 
 
-@needs_shardy
-@pytest.mark.parametrize("k", [1, 2, 8])
-def test_the_published_loop_takes_an_all_reduce_a_round_and_layer(k, layers=3):
-    def project(g, m, xi=1e-20):
-        for _ in range(k):
-            inner = (g * m).sum()
-            g, m = inner / ((g * g).sum() + xi) * g, inner / ((m * m).sum() + xi) * m
-        return g - m
-
-    with mesh_of(AxisType.Auto, (8, 1)) as mesh:
-        params = layers_of(layers, mesh, [P("x"), P(None, "x")])
-        loop = compiled(lambda g, m: jax.tree.map(project, g, m), params, params)
-        assert count("all-reduce", loop.as_text()) == 1 + layers * (k - 1)
-
-
-def shard_map(f, mesh, in_specs, out_specs):
-    if hasattr(jax, "shard_map"):
-        shard_map = jax.shard_map
-    else:
-        from jax.experimental.shard_map import shard_map
-    return shard_map(f, mesh=mesh, in_specs=in_specs, out_specs=out_specs)
-
-
 @pytest.mark.parametrize(
     ("axis_name", "specs", "stacked_axes"),
     [
@@ -476,8 +416,7 @@ def test_inside_shard_map(name, axis_name, specs, stacked_axes, steps=3):
     with mesh_of(AxisType.Auto) as mesh:
         params = shard(whole, mesh, specs)
         state = whole_tx.init(params)
-        of_state = shardings_of_state(whole_tx, state, specs, mesh)
-        of_state = jax.tree.map(lambda s: s.spec, of_state)
+        of_state = specs_of_state(whole_tx, whole, specs, mesh)
         update = shard_map(tx.update, mesh, (specs, of_state, specs), (specs, of_state))
         update = compiled(update, params, state, params)
         for i in range(steps):
@@ -504,8 +443,7 @@ def test_one_mesh_axis_may_split_layers_and_their_inside(name):
     specs = {"stack": P("x"), "w": P("x")}
     with mesh_of(AxisType.Auto, (8, 1)) as mesh:
         params = shard(whole, mesh, specs)
-        of_state = shardings_of_state(whole_tx, whole_tx.init(whole), specs, mesh)
-        of_state = jax.tree.map(lambda s: s.spec, of_state)
+        of_state = specs_of_state(whole_tx, whole, specs, mesh)
 
         def step(params):  # with JAX's check of what varies over the mesh
             return tx.update(params, tx.init(params), params)
