@@ -94,7 +94,7 @@ def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Found:
         row["least_bytes_a_parameter"] = least_bytes(CASES[name])
     yield "one array", found
     trees = {
-        "transformer": transformer(*((1, 64) if smoke else (8, 512))),
+        "transformer": transformer(*((0, 64) if smoke else (8, 512))),
         "small arrays": small_arrays(8 if smoke else 700),
     }
     for name, tree in trees.items():

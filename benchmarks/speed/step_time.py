@@ -107,7 +107,7 @@ def updates(args: argparse.Namespace) -> dict[str, Any]:
     if args.small_arrays:
         tree = small_arrays(8 if args.smoke else args.small_arrays)
     else:
-        tree = transformer(*((1, 16) if args.smoke else (8, 512)))
+        tree = transformer(*((0, 16) if args.smoke else (8, 512)))
     calls = {}
     for name in [name for name in args.optimizers if name in TIMED]:
         tx, of_dtype = TIMED[name].tx, in_dtype(tree, TIMED[name].dtype)
