@@ -53,17 +53,15 @@ def step_seconds(runners: dict[str, Runner], rounds: int) -> tuple[Samples, Samp
     Returns:
         The seconds of a step, and the share of them in which it was issued.
     """
-    rng, history = np.random.default_rng(0), []
+    rng, history = np.random.default_rng(0), {name: [] for name in runners}
     for _ in range(WARM_UP + rounds):
-        order = rng.permutation(list(runners))
-        history.append({name: timed_step(runners[name]) for name in order})
-    samples = {
-        name: np.array([timed[name] for timed in history[WARM_UP:]]) for name in runners
-    }
-    return (
-        {name: sample[:, 0] for name, sample in samples.items()},
-        {name: sample[:, 1] for name, sample in samples.items()},
+        for name in rng.permutation(list(runners)):
+            history[name].append(timed_step(runners[name]))
+    seconds, issued = (
+        {name: np.array(timed)[WARM_UP:, i] for name, timed in history.items()}
+        for i in (0, 1)
     )
+    return seconds, issued
 
 
 def quartiles(samples: np.ndarray) -> dict[str, float]:
