@@ -5,7 +5,7 @@ counts how many kernels a step has for each array of the parameters.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -31,7 +31,7 @@ def mesh_of(devices: Any, kind: AxisType = AxisType.Auto) -> Mesh:
     return Mesh(np.array(devices), ("devices",), axis_types=(kind,))
 
 
-def _spec(x: Any) -> PartitionSpec:
+def longest_axis(x: Any) -> PartitionSpec:
     """Splits the longest axis over all devices, if it is long."""
     spec: list[Any] = [None] * x.ndim
     longest = max(range(x.ndim), key=lambda i: x.shape[i], default=None)
@@ -40,9 +40,19 @@ def _spec(x: Any) -> PartitionSpec:
     return PartitionSpec(*spec)
 
 
-def placed(tx: optax.GradientTransformation, params: Any, mesh: Mesh) -> Any:
+def rows(x: Any) -> PartitionSpec:
+    """Splits the rows of matrices: a TPU pads columns that are no multiple of 128."""
+    return PartitionSpec("devices") if x.ndim == 2 else PartitionSpec()
+
+
+def placed(
+    tx: optax.GradientTransformation,
+    params: Any,
+    mesh: Mesh,
+    spec: Callable[[Any], PartitionSpec] = longest_axis,
+) -> Any:
     """Returns the shapes of parameters, state and gradients on the devices."""
-    return shapes(tx, params, lambda x: NamedSharding(mesh, _spec(x)))
+    return shapes(tx, params, lambda x: NamedSharding(mesh, spec(x)))
 
 
 def counted(program: Any, params: Any, mesh: Mesh) -> Row:
@@ -136,7 +146,7 @@ def of_orders(names: list[str], devices: Any, width: int) -> Found:
     params = layers(8 if mesh.size > 1 else 1, width)
     for name in [x for x in SUMMED if x in names]:
         tx = CASES[name].tx
-        trees = dict(zip("psg", placed(tx, params, mesh), strict=True))
+        trees = dict(zip("psg", placed(tx, params, mesh, rows), strict=True))
         calls = {
             order: (step, tuple(trees[x] for x in takes))
             for order, (step, takes) in orders(tx).items()
@@ -148,7 +158,7 @@ def _inside_shard_map(
     tx: optax.GradientTransformation, params: Any
 ) -> optax.GradientTransformation:
     """Returns an optimizer whose update runs inside `jax.shard_map`."""
-    of_params, of_state, _ = jax.tree.map(_spec, shapes(tx, params))
+    of_params, of_state, _ = jax.tree.map(longest_axis, shapes(tx, params))
     update = jax.shard_map(
         tx.update,
         in_specs=(of_params, of_state, of_params),

@@ -165,7 +165,7 @@ def test_the_documented_step(tx, moved, peak, sums, mesh):
     assert found["temporary_bytes_a_parameter"] < 0.1
 
     params = programs.layers(8, 4096)
-    program = compiled(documented(tx), programs.placed(tx, params, many))
+    program = compiled(documented(tx), programs.placed(tx, params, many, programs.rows))
     found = programs.counted(program, params, many)
     assert found["peak_bytes_a_parameter"] < peak
     assert found["all_reduces"] == sums
