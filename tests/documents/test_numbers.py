@@ -2,8 +2,7 @@
 
 A claim is a page, a piece of its text, and numbers. The piece is a sentence with a #
 for each number, or the first cell of a row that has these numbers. A text gives as many
-digits as it likes. Whole training steps have their test in test_step_time.py, and the
-benchmark suite in test_suite.py.
+digits as it likes. The benchmark suite has its own tests in test_suite.py.
 """
 
 import functools
@@ -81,10 +80,14 @@ def times(name, optimizer, kind="step"):
     return record(name)["optimizers"][optimizer][kind]["ratio"]["median"]
 
 
+def with_quartiles(measured):
+    """Returns how many of Adam's times something took."""
+    return [measured["ratio"][key] for key in ("median", "lower", "upper")]
+
+
 def quartiles(name, optimizer):
-    """Returns how many of Adam's times an update takes, with quartiles."""
-    ratio = record(name)["optimizers"][optimizer]["step"]["ratio"]
-    return ratio["median"], ratio["lower"], ratio["upper"]
+    """Returns the same of an update."""
+    return with_quartiles(record(name)["optimizers"][optimizer]["step"])
 
 
 def span(name, optimizer):
@@ -110,6 +113,18 @@ def state_bytes(optimizer, **options):
 
 # The time of a whole training step.
 OLD, NEW, GPU = "step-time-cpu-jax-0.10", "step-time-cpu-jax-0.12", "step-time-gpu"
+for name, model in (
+    (NEW, "Transformer"),
+    (NEW, "convolutional net"),
+    (GPU, "Transformer"),
+):
+    batches = record(name)["whole_steps"][model]["batches"].values()
+    row = [1e3 * batch["optax.adam"]["seconds"]["median"] for batch in batches]
+    claim(MEASUREMENTS, "`optax.adam`, ms", *row)
+    for optimizer in list(next(iter(batches)))[1:]:
+        title = f"`{optimizer}`".replace("-bf16-moments`", "`, bfloat16 state")
+        row = [x for batch in batches for x in with_quartiles(batch[optimizer])]
+        claim(MEASUREMENTS, f"{title} ÷ `optax.adam`", *row)
 both = span(OLD, "adabelief") + span(NEW, "adabelief")
 most = max(abs(100 * x - 100) for x in both)
 claim(README, "Transformer on a CPU takes as long as with Adam, within # %", most)
@@ -165,6 +180,13 @@ for title, name in {
     "`pytorch_optimizer`'s Aida": "pytorch_optimizer.Aida",
 }.items():
     claim(MEASUREMENTS, title, times("step-time-cpu-torch-2.13", name))
+for title, name in {
+    "as it is: a barrier, and sums of four arrays together": "aida",
+    "an added zero in place of the barrier": "aida, added zero",
+    "sums array by array": "aida, sums leaf by leaf",
+    "sums of sixteen arrays together": "aida, sums of sixteen",
+}.items():
+    claim(MEASUREMENTS, title, *quartiles(f"{GPU}-variants", name))
 
 
 def bandwidth(optimizer):
