@@ -351,6 +351,8 @@ claim(CHOOSING, "| b1 #, b2 #, eps = eps_root = # |", b1, b2, eps)
 row = [aida[name] for name in ("eps_root", "k", "xi")]
 claim(CHOOSING, "| eps = eps_root = #, k #, xi # |", *row)
 claim(CHOOSING, "`optax.adamw` decays by #", adamw["weight_decay"])
+row = [ao.RECOMMENDED[f"aida_{task}"]["eps_root"] for task in ("cifar", "transformer")]
+claim(CHOOSING, "Aida's authors used # on CIFAR and # for a Transformer", *row)
 ceiling = math.sqrt((1 - b2) / eps)
 claim(CHOOSING, "1e-16", ceiling / 1e6, 1 / ceiling)
 claim(CHOOSING, "1e-8", ceiling / 1e4, 1e4 / ceiling)
@@ -380,6 +382,13 @@ claim("benchmarks/SUITE.md", piece, *pairs)
 def test_the_numbers_are_those_of_their_source(page, piece, values):
     found = said(page, piece)
     assert any(agree(numbers, values) for numbers in found), (found, values)
+
+
+@pytest.mark.parametrize(("page", "piece"), sorted({claim[:2] for claim in CLAIMS}))
+def test_a_page_says_nothing_else_there(page, piece):
+    claims = [values for *where, values in CLAIMS if where == [page, piece]]
+    for numbers in said(page, piece):
+        assert any(agree(numbers, values) for values in claims), numbers
 
 
 def test_the_versions_are_the_lowest_allowed():

@@ -78,7 +78,7 @@ def test_steps_of_a_clamped_gradient_are_as_long_as_the_caveats_say():
         text,
     )
     expected = [int(number.replace(",", "")) for number in found]
-    np.testing.assert_allclose(lengths[np.array([199, 9_999])], expected, rtol=0.01)
+    np.testing.assert_allclose(lengths[np.array([199, 9_999])], expected, atol=0.51)
 
 
 @pytest.mark.parametrize(("name", "code"), BLOCKS)
