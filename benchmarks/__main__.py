@@ -1,51 +1,30 @@
 """Runs a benchmark: `python -m benchmarks COMMAND`, with `--help` for its options."""
 
 import argparse
+import ast
 import sys
 from importlib import import_module
+from pathlib import Path
 
 COMMANDS = {
-    "bfloat16": (
-        "suite.bfloat16",
-        "do parameters in bfloat16 train as well, and what does it take?",
-    ),
-    "data": (
-        "data.command",
-        "which data do the problems need, and is it here?",
-    ),
-    "deepobs": (
-        "deepobs.command",
-        "what do the optimizers do on DeepOBS's problems, and others' curves there?",
-    ),
-    "demo": (
-        "demo",
-        "do these optimizers train a small image classifier as well as Adam?",
-    ),
-    "published": (
-        "published.page",
-        "what do long trainings say that others have run and published?",
-    ),
-    "run": (
-        "suite.run",
-        "which optimizer trains what, how well and how fast, at equal tuning?",
-    ),
-    "report": (
-        "suite.report",
-        "what do the results of `run` say, in tables and pictures?",
-    ),
-    "step-time": (
-        "speed.step_time",
-        "what does one optimizer step cost, beside optax.adam's?",
-    ),
-    "toy": (
-        "toy.command",
-        "how many steps does each optimizer need on functions of two numbers?",
-    ),
-    "traffic": (
-        "speed.traffic",
-        "what does the step move in the memory of a TPU or a GPU?",
-    ),
-}  # of each, the module and the question that it answers
+    "bfloat16": "suite.bfloat16",
+    "data": "data.command",
+    "deepobs": "deepobs.command",
+    "demo": "demo",
+    "published": "published.page",
+    "run": "suite.run",
+    "report": "suite.report",
+    "step-time": "speed.step_time",
+    "toy": "toy.command",
+    "traffic": "speed.traffic",
+}  # of each, the module
+
+
+def question(module: str) -> str:
+    """Returns the first line of a module's docstring, without importing it."""
+    path = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py")
+    text = path.read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
 
 
 def command_name(arguments: list[str]) -> str:
@@ -56,15 +35,15 @@ def command_name(arguments: list[str]) -> str:
         epilog="`COMMAND --help` shows the options of a command.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (_, question) in COMMANDS.items():
-        commands.add_parser(name, help=question)
+    for name, module in COMMANDS.items():
+        commands.add_parser(name, help=question(module))
     return parser.parse_args(arguments[:1]).command
 
 
 def main(arguments: list[str]) -> None:
     """Imports the module of the chosen command alone: each needs other packages."""
     name = command_name(arguments)
-    module = import_module(f"benchmarks.{COMMANDS[name][0]}")
+    module = import_module(f"benchmarks.{COMMANDS[name]}")
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=module.__doc__,

@@ -19,7 +19,6 @@ seconds*        to train and evaluate all rates and seeds at once, compiled;
 
 import argparse
 import os
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Sequence
@@ -41,6 +40,7 @@ from benchmarks.data.digits import load_splits
 from benchmarks.looks import finish, line, png
 
 BATCH, PERIOD, STEPS = 64, 4, 16  # images a step, steps to an evaluation, to an epoch
+EPOCHS, SEEDS = 15, 5
 RATES = (3e-3, 1e-2, 3e-2, 1e-1)
 SGD_RATES = (1e-2, 3e-2, 1e-1, 3e-1)
 BETAS = {"b1": 0.9, "b2": 0.999}
@@ -119,18 +119,18 @@ class Runs(NamedTuple):
         return int(np.lexsort((-self.valid_loss[..., -1].mean(1), accuracy))[-1])
 
 
-def tune(method: Method, splits: Sequence, args: argparse.Namespace, bar: tqdm) -> Runs:
+def tune(method: Method, splits: Sequence, epochs: int, count: int, bar: tqdm) -> Runs:
     """Trains all learning rates and seeds of an optimizer under one `vmap`."""
     grid = method.rates
 
     def make(rate: Any) -> optax.GradientTransformation:
-        schedule = optax.cosine_decay_schedule(rate, args.epochs * STEPS)
+        schedule = optax.cosine_decay_schedule(rate, epochs * STEPS)
         return method.rule(schedule, **method.arguments)
 
-    rates, seeds = np.repeat(grid, args.seeds), np.tile(range(args.seeds), len(grid))
+    rates, seeds = np.repeat(grid, count), np.tile(range(count), len(grid))
     params = draw_all(jax.vmap(jax.random.key)(seeds))
     carry = params, jax.vmap(make(0.0).init)(params)
-    ids = np.tile(np.arange(len(splits[0][1])), (args.epochs, 1))
+    ids = np.tile(np.arange(len(splits[0][1])), (epochs, 1))
     draws = np.stack([np.random.default_rng(s).permuted(ids, axis=1) for s in seeds], 1)
     epoch = jax.jit(jax.vmap(partial(train_epoch, make, splits)))
     epoch = epoch.lower(rates, carry, draws[0]).compile()
@@ -142,7 +142,7 @@ def tune(method: Method, splits: Sequence, args: argparse.Namespace, bar: tqdm) 
     seconds = round(time.perf_counter() - began, 1)
     _, test = evaluate_all(carry[0], *splits[2])
     arrays = *(np.concatenate(c, -1) for c in zip(*curves, strict=True)), test
-    return Runs(*(np.reshape(a, (len(grid), args.seeds, -1)) for a in arrays), seconds)
+    return Runs(*(np.reshape(a, (len(grid), count, -1)) for a in arrays), seconds)
 
 
 def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
@@ -209,10 +209,7 @@ def save_picture(results: list[tuple[Method, Runs]], path: Path) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this benchmark."""
     add, words = parser.add_argument, cli.one_or_more(METHODS)
-    epochs, seeds, names = cli.integer(1), cli.integer(2), cli.names(METHODS)
-    add("--epochs", type=epochs, default=15, help="of 16 steps; default %(default)s")
-    add("--seeds", type=seeds, default=5, help="at least 2; default %(default)s")
-    add("--optimizers", type=names, default=",".join(METHODS), help=words)
+    add("--optimizers", type=cli.names(METHODS), default=list(METHODS), help=words)
     out = "folder of the picture"
     add("--out", type=cli.folder, help=f"{out}; default demo-output, or smoke-output")
     add("--smoke", action="store_true", help="one epoch and two seeds, for a test")
@@ -220,28 +217,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains with every optimizer, prints the results and saves the picture."""
-    if args.smoke:
-        args.epochs, args.seeds = 1, 2
+    epochs, seeds = (1, 2) if args.smoke else (EPOCHS, SEEDS)
     out = args.out or Path("smoke-output" if args.smoke else "demo-output")
     out.mkdir(parents=True, exist_ok=True)
     splits, results, picture = load_splits(), [], out / "learning-curves.png"
     print(f"{__doc__}\nJAX {jax.__version__}, {jax.devices()}, {os.cpu_count()} cores")
     print("images to train, validate and test:", *(len(digits) for _, digits in splits))
-    try:
-        with tqdm(total=args.epochs * len(args.optimizers), unit="epoch") as bar:
-            for method in map(METHODS.get, args.optimizers):
-                bar.set_description(method.label)
-                results.append((method, tune(method, splits, args, bar)))
-    except KeyboardInterrupt:
-        if results:
-            print_results(results)
-        sys.exit(f"stopped after {len(results)} of {len(args.optimizers)} optimizers")
+    with tqdm(total=epochs * len(args.optimizers), unit="epoch") as bar:
+        for method in map(METHODS.get, args.optimizers):
+            bar.set_description(method.label)
+            results.append((method, tune(method, splits, epochs, seeds, bar)))
     print_results(results)
     save_picture(results, picture)
     print(f"\nsaved {picture}")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo")
-    add_arguments(parser)
-    run(parser.parse_args())

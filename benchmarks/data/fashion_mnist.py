@@ -22,7 +22,7 @@ SHA256S = (
 )
 HOW = (
     "install Fashion-MNIST (`apt install dataset-fashion-mnist`), or name a folder by "
-    "--fashion-mnist or FASHION_MNIST"
+    "FASHION_MNIST"
 )
 
 

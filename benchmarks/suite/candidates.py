@@ -41,17 +41,6 @@ CANDIDATES = {
     "aida": Candidate(OPTIMIZERS["aida"], BELIEF),
     "ladabelief": Candidate(OPTIMIZERS["ladabelief"], BELIEF),
 }
-# What is trained together, being one compiled program; what matters most comes first.
-FAMILIES = (
-    ("adam", "adam-warmup"),
-    ("adabelief", "adabelief-warmup"),
-    ("sgd",),
-    ("optax.adabelief",),
-    ("aida",),
-    ("adabelief-rectified",),
-    ("ladabelief",),
-    ("adamw",),
-)
 
 
 def rate_of(exponent: int) -> float:

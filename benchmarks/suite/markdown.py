@@ -1,6 +1,6 @@
 """Which tables does the report show? Each function returns one, in Markdown."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -39,24 +39,14 @@ def present(rows: pd.DataFrame) -> list[str]:
     return [name for name in CANDIDATES if name in set(rows.optimizer)]
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Returns so many significant digits, never with an exponent below a million."""
-    if not np.isfinite(value):
-        return "–"
-    if 1e-3 <= abs(value) < 1e6 or value == 0:
-        decimals = max(0, digits - 1 - int(np.floor(np.log10(abs(value) or 1))))
-        return f"{value:.{decimals}f}"
-    return f"{value:.{digits - 1}e}"
-
-
 def with_error(values: np.ndarray, sign: str = "") -> str:
     """Returns a mean ± its standard error, with one significant digit.
 
     A lone digit of 1 would leave the error uncertain by half; there it has two digits.
     """
     mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    if not np.isfinite(error) or not 1e-6 < error < 1e6:
-        return f"{number(mean)} ± {number(error, 1)}"
+    if not 0 < error < 1e6:
+        return f"{mean:.3g} ± {error:.1g}"
     exponent = int(np.floor(np.log10(error)))
     decimals = max(0, -exponent + (error < 2 * 10.0**exponent))
     mean = round(mean, decimals) + 0.0  # no −0
@@ -130,29 +120,29 @@ def ranked(rows: pd.DataFrame, names: Iterable[str]) -> str:
     return by_problem(rows, cell, names)
 
 
+def pairs_of(rows: pd.DataFrame) -> Iterator[tuple[str, list[Pair]]]:
+    """Yields the pairs that all problems of the rows have, by their names."""
+    for names in PAIRS:
+        found = statistics.pairs(rows, *names)
+        if found and len(found) == rows.problem.nunique():
+            yield name_of_pair(*names), found
+
+
 def speeds(rows: pd.DataFrame, floor: Estimate) -> str:
     """Returns the ratios of the steps to the target, over all problems of the rows."""
     lines = []
-    for names in PAIRS:
-        found = statistics.pairs(rows, *names)
+    for name, found in pairs_of(rows):
         able = [pair for pair in found if statistics.reached(pair)]
-        if not able or len(found) < rows.problem.nunique():
+        if not able:
             continue
         logs = statistics.over_problems(able, statistics.speed)
         ratios = ", ".join(f"{x:.2f}" for x in np.exp(logs))
-        text = ratio(interval(logs))
-        lines.append(
-            [
-                name_of_pair(*names),
-                text,
-                ratios,
-                f"{np.exp(np.median(logs)):.2f}",
-                missed(able),
-            ]
-        )
-    noise = ["noise floor", ratio(floor), "over re-tunings", "", ""]
+        median = f"{np.exp(np.median(logs)):.2f}"
+        lines.append([name, ratio(interval(logs)), ratios, median, missed(able)])
+    if np.isfinite(floor.middle):
+        lines.append(["noise floor", ratio(floor), "over re-tunings", "", ""])
     head = ["", "steps to the target", "of each problem", "median", "misses"]
-    return table(head, [*lines, noise] if np.isfinite(floor.middle) else lines)
+    return table(head, lines)
 
 
 def missed(found: list[Pair]) -> str:
@@ -164,15 +154,13 @@ def missed(found: list[Pair]) -> str:
 def ends(rows: pd.DataFrame) -> str:
     """Returns how often, and by how much, the first of each pair ends better."""
     lines = []
-    for names in PAIRS:
-        found = statistics.pairs(rows, *names)
-        if found and len(found) == rows.problem.nunique():
-            share = interval(100 * statistics.over_problems(found, statistics.wins))
-            share = Estimate(share[0], max(0, share[1]), min(100, share[2]))
-            gain = statistics.over_problems(found, statistics.effect)
-            each = ", ".join(f"{x + 0.0:+.1f}" for x in gain)
-            effect = in_words(interval(gain))
-            lines.append([name_of_pair(*names), in_words(share, ".0f"), effect, each])
+    for name, found in pairs_of(rows):
+        share = interval(100 * statistics.over_problems(found, statistics.wins))
+        share = Estimate(share[0], max(0, share[1]), min(100, share[2]))
+        gain = statistics.over_problems(found, statistics.effect)
+        each = ", ".join(f"{x + 0.0:+.1f}" for x in gain)
+        cells = in_words(share, ".0f"), in_words(interval(gain)), each
+        lines.append([name, *cells])
     head = ["", "wins on test, %", "effect, % of Adam's gain", "of each problem"]
     return table(head, lines)
 
@@ -189,36 +177,32 @@ def details(by_end: pd.DataFrame, by_speed: pd.DataFrame) -> str:
     return table([*head, "by speed: rate, eps", "steps to the target"], lines)
 
 
+def speed(found: list[Pair]) -> str:
+    """Returns the ratio of steps on one problem, where it is known."""
+    known = found and statistics.reached(found[0])
+    return ratio(interval(statistics.speed(found[0]))) if known else "–"
+
+
 def pairs_of_problem(by_end: pd.DataFrame, by_speed: pd.DataFrame) -> str:
     """Returns the pairs of optimizers on one problem, in the metric's units."""
-    lines = []
-    for names in PAIRS:
-        ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
-        if ends and fast:
-            known = statistics.reached(fast[0])
-            log = interval(statistics.speed(fast[0]))
-            share = f"{100 * statistics.wins(ends[0]).mean():.0f}"
-            away = statistics.difference(ends[0])
-            unit = with_error(away, "+") if len(away) > 1 else "–"
-            cells = ratio(log) if known else "–", share, unit
-            lines.append([name_of_pair(*names), *cells])
+    lines, fast = [], dict(pairs_of(by_speed))
+    for name, (pair,) in pairs_of(by_end):
+        away = statistics.difference(pair)
+        share = f"{100 * statistics.wins(pair).mean():.0f}"
+        unit = with_error(away, "+") if len(away) > 1 else "–"
+        lines.append([name, speed(fast[name]), share, unit])
     head = ["", "steps to the target", "wins on test, %", "difference of the metric"]
     return table(head, lines)
 
 
-def speeds_of_toys(rows: pd.DataFrame) -> str:
+def speeds_of_toys(rows: pd.DataFrame, names: list[str]) -> str:
     """Returns the ratios of steps on each toy function, over its starts."""
-    names = [x for x in problems() if statistics.is_toy(x) and x in set(rows.problem)]
-    lines = []
-    for pair in PAIRS:
-        cells = []
-        for name in names:
-            found = statistics.pairs(rows[rows.problem == name], *pair)
-            known = bool(found) and statistics.reached(found[0])
-            log = interval(statistics.speed(found[0])) if known else None
-            cells.append(ratio(log) if known else "–")
-        lines.append([name_of_pair(*pair), *cells])
-    return table(["", *(problems()[name].title for name in names)], lines)
+    lines = [
+        [name_of_pair(*pair)]
+        + [speed(statistics.pairs(rows[rows.problem == x], *pair)) for x in names]
+        for pair in PAIRS
+    ]
+    return table(["", *(problems()[x].title for x in names)], lines)
 
 
 def eps_effects(tuned: pd.DataFrame, names: Iterable[str]) -> str:
@@ -290,23 +274,18 @@ def tuning(tuned: pd.DataFrame) -> str:
     return table(["", "rates tried", "settings", "runs", "failed"], lines)
 
 
-def rates_beside_adam(chosen: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
-    """Returns how many half powers of ten each chosen rate is above Adam's."""
-    logs = chosen.assign(log=2 * np.log10(chosen.rate))
-    logs = logs.pivot(index="optimizer", columns="problem", values="log")
-    order = [x for x in CANDIDATES if x not in ("sgd", "adam")]
-    logs = logs.reindex(["adam", *order], columns=list(names))
-    return (logs - logs.loc["adam"]).round().loc[order]
-
-
 def rates(chosen: pd.DataFrame, names: Iterable[str]) -> str:
     """Returns on how many problems each best rate is so many times Adam's."""
-    beside = rates_beside_adam(chosen, names)
+    logs = chosen.assign(log=2 * np.log10(chosen.rate))  # in half powers of ten
+    logs = logs.pivot(index="optimizer", columns="problem", values="log")
+    logs = logs.reindex(index=[*CANDIDATES], columns=list(names))
+    beside = (logs - logs.loc["adam"]).round().clip(-3, 3)
     heads = {-3: "1/30 or less", -2: "a tenth", -1: "a third", 0: "the same"}
     heads |= {1: "three times", 2: "ten times", 3: "30 times or more"}
     lines = [
-        [label(name), *(f"{(row.clip(-3, 3) == x).sum() or ''}" for x in heads)]
-        for name, row in beside.iterrows()
+        [label(x), *(f"{(beside.loc[x] == n).sum() or ''}" for n in heads)]
+        for x in CANDIDATES
+        if x not in ("sgd", "adam")
     ]
     return table(["", *heads.values()], lines)
 
@@ -328,37 +307,6 @@ def limits(chosen: pd.DataFrame) -> str:
         f"or a thousandth of it, so other rates may be better: {'; '.join(some)}. "
         "Every other chosen rate has rates on both sides that did worse."
     )
-
-
-def first_look(rows: pd.DataFrame) -> str:
-    """Returns the pairs by three tuning seeds, also of optimizers not yet complete."""
-    by_end, by_speed = (
-        statistics.best_of_three(rows, criterion) for criterion in protocol.CRITERIA
-    )
-    gains = {
-        name: statistics.gain_of_adam(rows, name) for name in rows.problem.unique()
-    }
-    lines = []
-    for names in PAIRS:
-        ends, fast = (statistics.pairs(x, *names) for x in (by_end, by_speed))
-        if 2 * len(ends) <= len(gains):
-            continue
-        ends = [pair._replace(gain=gains[pair.problem.name]) for pair in ends]
-        logs = statistics.over_problems(fast, statistics.speed)
-        effects = statistics.over_problems(ends, statistics.effect)
-        each = dict(zip((x.problem.name for x in fast), np.exp(logs), strict=True))
-        more = dict(zip((x.problem.name for x in ends), effects, strict=True))
-        cells = ratio(interval(logs)), row_of(each, gains, ".2f")
-        cells += in_words(interval(effects)), row_of(more, gains, "+.1f")
-        lines.append([name_of_pair(*names), *cells])
-    head = ["", "steps to the target", "of each problem", "effect, % of Adam's gain"]
-    return table([*head, "of each problem"], lines)
-
-
-def row_of(values: dict[str, float], names: Iterable[str], form: str) -> str:
-    """Returns the numbers of all problems, with a dash where there is none."""
-    found = (f"{values[x] + 0.0:{form}}" if x in values else "–" for x in names)
-    return ", ".join(found)
 
 
 def devices(rows: pd.DataFrame) -> str:

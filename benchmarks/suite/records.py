@@ -10,7 +10,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from filelock import FileLock
 
 from benchmarks import machine, store
 from benchmarks.store import Record
@@ -20,7 +19,6 @@ from benchmarks.suite.protocol import SEEDS, Found, Outcome, Setting
 from benchmarks.suite.trials import Curves
 
 FOLDER, POINTS = "suite", 25  # of a curve, beside its start
-DIGITS = 8
 LISTS = ("seeds", "first", "best", "last", "test", "steps_to_target")
 
 
@@ -109,12 +107,12 @@ def describe(
             "rate": setting.rate,
             "eps": setting.eps,
             "seeds": list(seeds),
-            "first": store.rounded(valid[:, 0], DIGITS),
-            "best": store.rounded(best(valid, axis=1), DIGITS),
-            "last": store.rounded(valid[:, -1], DIGITS),
-            "test": store.rounded([curve.test for curve in curves], DIGITS),
+            "first": store.rounded(valid[:, 0]),
+            "best": store.rounded(best(valid, axis=1)),
+            "last": store.rounded(valid[:, -1]),
+            "test": store.rounded([curve.test for curve in curves]),
             "steps_to_target": store.rounded(
-                [steps_to(problem, curve) for curve in valid], DIGITS
+                [steps_to(problem, curve) for curve in valid]
             ),
         }
     if set(seeds) <= set(SEEDS.fresh):
@@ -125,11 +123,3 @@ def describe(
     device = jax.devices()[0]
     kind = "cpu" if device.platform == "cpu" else device.device_kind
     return record | {"device": kind, "machine": machine.summary()}
-
-
-def append(folder: Path, problem: Problem, records: list[Record]) -> None:
-    """Writes records, on disk when it returns; other processes write there too."""
-    path = path_of(folder, problem.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        store.append(path, records)

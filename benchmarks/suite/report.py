@@ -6,6 +6,7 @@ in `pages`, with the pictures in `figures/suite`.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,18 +26,8 @@ INTRODUCTION = """# Results of the benchmark suite
 records in `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
 
 """
-NOT_YET = """**Not yet trained to the end**, and so left out below, except for a first
-look. `python -m benchmarks run` continues with these:
-
-"""
-LOOK = """## A first look, from three seeds
-
-Some optimizers are not yet trained to the end, and the pairs above leave them out. This
-table has them too, from the first three seeds of each setting. It takes the best
-setting so far, judged by the same three seeds that chose it. Such a choice flatters,
-most of all where many settings were tried. So this is a first look, not a finding. The
-effect is that on the test metric. A dash marks a problem on which one of the two has
-not finished its first grid.
+NOT_YET = """**Not yet trained to the end**, and so left out of the comparisons below.
+`python -m benchmarks run` continues with these:
 
 """
 DEVICES = """## Where they were trained
@@ -101,25 +92,14 @@ Each eps has the learning rate that is best with it. Three seeds say little.
 """
 
 
-def write(folder: Path, out: Path, smoke: bool = False) -> None:
-    """Writes all pages and their pictures; with `smoke` no pictures."""
-    rows = statistics.load(folder)
-    if rows.empty:
-        raise SystemExit(
-            f"no results in {folder}; `python -m benchmarks run` makes them"
-        )
-    chosen = statistics.choices(folder)
-    (out / "pages").mkdir(parents=True, exist_ok=True)
-    text = "".join(overview(folder, rows, chosen))
-    (out / "RESULTS.md").write_text(text.rstrip() + "\n")
+def pages(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> dict[str, str]:
+    """Returns the texts of all pages, by their paths."""
+    found = {"RESULTS.md": overview(folder, rows, chosen)}
     for name in names_of(rows, toys=False):
-        text = "".join(page(rows, chosen, name))
-        (out / "pages" / f"{name}.md").write_text(text.rstrip() + "\n")
+        found[f"pages/{name}.md"] = page(rows, chosen, name)
     if names_of(rows, toys=True):
-        text = "".join(toys(rows, chosen))
-        (out / "pages" / "toys.md").write_text(text.rstrip() + "\n")
-    if not smoke:
-        draw(folder, rows, chosen, out / FIGURES)
+        found["pages/toys.md"] = toys(rows, chosen)
+    return {path: "".join(parts).rstrip() + "\n" for path, parts in found.items()}
 
 
 def names_of(rows: pd.DataFrame, toys: bool) -> list[str]:
@@ -140,8 +120,6 @@ def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator
     yield markdown.limits(here) + "\n\n"
     tuned = rows[rows.stage != "fresh"]
     yield EPS + markdown.eps_effects(tuned, names)
-    if lacking(here):
-        yield LOOK + markdown.first_look(rows[rows.problem.isin(names)])
     yield DEVICES + markdown.devices(rows[rows.problem.isin(names)])
     yield "## A page for each problem\n\n"
     for name in names:
@@ -195,7 +173,7 @@ def toys(rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[str]:
     yield "Median steps to the target over twenty starts, each moved by up to 0.25 per "
     yield "coordinate:\n\n" + markdown.by_problem(by_speed, markdown.steps, names)
     yield "The ratio of the steps, with the 95 % interval over the starts:\n\n"
-    yield markdown.speeds_of_toys(by_speed)
+    yield markdown.speeds_of_toys(by_speed, names)
     yield f"![steps to the target over the rate](../{FIGURES}/toys.png)\n\n"
     yield markdown.limits(here) + "\n\n" + measured_on(mine)
 
@@ -207,15 +185,15 @@ def draw(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame, out: Path) -> N
         if names := names_of(rows, toys=some):
             pictures.draw_rates(tuned, names, out / f"{file}.png")
     for name in names_of(rows, toys=False):
-        problem, kept = problems()[name], []
+        problem = problems()[name]
         here = chosen[(chosen.problem == name) & (chosen.criterion == "end")]
-        for choice in here.itertuples():
-            every = records.read(folder, problem, choice.optimizer)
-            kept += [
-                x
-                for x in every
-                if "valid" in x and (x["rate"], x["eps"]) == (choice.rate, choice.eps)
-            ]
+        kept = [
+            record
+            for choice in here.itertuples()
+            for record in records.read(folder, problem, choice.optimizer)
+            if "valid" in record
+            and (record["rate"], record["eps"]) == (choice.rate, choice.eps)
+        ]
         if kept:
             mine = tuned[tuned.problem == name]
             pictures.draw_problem(problem, kept, mine, out / f"{name}.png")
@@ -239,11 +217,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--results", type=cli.folder, default=store.RESULTS, help=words)
     out = store.RESULTS.parent
     add("--out", type=cli.folder, default=out, help="where RESULTS.md goes")
-    add("--smoke", action="store_true", help="without pictures, for a test")
 
 
 def run(args: argparse.Namespace) -> None:
     """Writes the report."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    write(args.results, args.out, args.smoke)
+    rows = statistics.load(args.results)
+    if rows.empty:
+        sys.exit(f"no results in {args.results}; `python -m benchmarks run` makes them")
+    chosen = statistics.choices(args.results)
+    for name, text in pages(args.results, rows, chosen).items():
+        path = args.out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    draw(args.results, rows, chosen, args.out / FIGURES)
     print(f"wrote {args.out / 'RESULTS.md'} and the pages behind it")

@@ -5,17 +5,14 @@ bracketed; ten seeds choose among the best, by the end and by the steps to the t
 twenty fresh seeds of each choice are what the report is made of (`suite/protocol.py`).
 All problems and optimizers take about twelve hours of a CPU core, or minutes of a GPU.
 
-What trained together goes to the folder of results at once, and the same command goes
-on where it was stopped. Several may run beside one another: each takes what no other
-is at. `python -m benchmarks report` makes tables and pictures of the results.
+What has trained goes to the folder of results at once, and the same command goes on
+where it was stopped. Several may run beside one another: each takes what no other is
+at. `python -m benchmarks report` makes tables and pictures of the results.
 """
 
 import argparse
 import copy
-import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -25,73 +22,53 @@ from tqdm import tqdm
 from benchmarks import cli, machine, store
 from benchmarks.data import MissingData, Splits
 from benchmarks.suite import protocol, records
-from benchmarks.suite.candidates import CANDIDATES, FAMILIES
+from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
-from benchmarks.suite.protocol import SEEDS, Seeds
-from benchmarks.suite.trials import WIDTH, Trial, train_all
+from benchmarks.suite.protocol import SEEDS, Seeds, Wanted
+from benchmarks.suite.trials import Trial, train_all
 
 SMOKE_RESULTS, SMOKE_STEPS = Path("smoke-output"), 25
 SMOKE_SEEDS = Seeds((1000,), (1001,), (100, 101))
 
 
+def wanted(problem: Problem, name: str, args: argparse.Namespace) -> Wanted:
+    """Returns what an optimizer wants to train next; nothing when all is done."""
+    found = records.found(problem, records.read(args.results, problem, name))
+    seeds = SMOKE_SEEDS if args.smoke else SEEDS
+    return protocol.missing(problem, CANDIDATES[name], found, seeds)
+
+
 def stage(
-    problem: Problem, names: list[str], splits: Splits, folder: Path, seeds: Seeds
+    problem: Problem, name: str, splits: Splits, args: argparse.Namespace
 ) -> bool:
-    """Trains what optimizers of one family want next; False if they want nothing."""
-    wanted = [
-        (name, setting, missing)
-        for name in names
-        for setting, missing in protocol.missing(
-            problem,
-            CANDIDATES[name],
-            records.found(problem, records.read(folder, problem, name)),
-            seeds,
-        ).items()
-    ]
+    """Trains what an optimizer wants next; False if it wants nothing."""
+    want, (optimizer, *_, warmup) = wanted(problem, name, args), CANDIDATES[name]
     trials = [
-        Trial(setting.rate, setting.eps, CANDIDATES[name].warmup, seed)
-        for name, setting, missing in wanted
-        for seed in missing
+        Trial(setting.rate, setting.eps, warmup, seed)
+        for setting, seeds in want.items()
+        for seed in seeds
     ]
-    optimizer, began = CANDIDATES[names[0]].optimizer, time.monotonic()
-    curves = train_all(problem, optimizer, splits, trials, WIDTH * len(names))
-    bar = tqdm(wanted, f"{problem.name}, {'/'.join(names)}", unit=" settings")
-    for name, setting, missing in bar:
-        mine = [next(curves) for _ in missing]
-        record = records.describe(problem, name, setting, missing, mine)
-        records.append(folder, problem, [record])
-    seconds = time.monotonic() - began
-    bar.write(f"{bar.desc}{len(trials)} trainings, {seconds:.1f} s", sys.stdout)
-    return bool(wanted)
+    curves = train_all(problem, optimizer, splits, trials)
+    bar = tqdm(want.items(), f"{problem.name}, {name}", unit=" settings")
+    for setting, seeds in bar:
+        mine = [next(curves) for _ in seeds]
+        record = records.describe(problem, name, setting, seeds, mine)
+        store.append(records.path_of(args.results, problem.name), [record])
+    return bool(want)
 
 
 def complete(
-    problem: Problem, names: list[str], args: argparse.Namespace, until: float
+    problem: Problem, name: str, splits: Splits, args: argparse.Namespace
 ) -> None:
-    """Trains all that a family lacks on a problem, unless another process does.
-
-    Raises:
-        MissingData: if the problem's data is not here.
-    """
-    seeds = SMOKE_SEEDS if args.smoke else SEEDS
-    lock = FileLock(args.results / records.FOLDER / f"{problem.name},{names[0]}.lock")
+    """Trains all that an optimizer lacks, unless another process is at it."""
+    lock = FileLock(args.results / records.FOLDER / f"{problem.name},{name}.lock")
     try:
         with lock.acquire(timeout=0):
-            if args.smoke or any(unfinished(problem, x, args.results) for x in names):
-                splits = jax.device_put(problem.load())
-                while time.monotonic() < until and stage(
-                    problem, names, splits, args.results, seeds
-                ):
-                    pass
+            while stage(problem, name, splits, args):
+                pass
     except Timeout:
-        print(f"{problem.name}, {names[0]}: another process is at it", flush=True)
-
-
-def unfinished(problem: Problem, name: str, folder: Path) -> bool:
-    """Whether an optimizer lacks trainings on a problem."""
-    found = records.found(problem, records.read(folder, problem, name))
-    return bool(protocol.missing(problem, CANDIDATES[name], found))
+        print(f"{problem.name}, {name}: another process is at it", flush=True)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,50 +79,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--{option}", type=cli.names(known), default=list(known), help=words)
     words = "default benchmarks/results; smoke: smoke-output"
     add("--results", type=cli.folder, help=words)
-    add("--fashion-mnist", type=cli.folder, help="folder with its four IDX files")
-    words = "processes beside one another; default %(default)s"
-    add("--workers", type=cli.integer(1), default=1, help=words)
-    words = "begin nothing new after so many seconds"
-    add("--seconds", type=cli.positive, default=float("inf"), help=words)
     add("--smoke", action="store_true", help="a few steps of SGD, for a test")
 
 
 def run(args: argparse.Namespace) -> None:
     """Goes through the problems; those whose data is missing are left out."""
-    until = time.monotonic() + args.seconds
-    if args.workers > 1:
-        sys.exit(beside_one_another(args.workers))
-    if args.fashion_mnist:
-        os.environ["FASHION_MNIST"] = str(args.fashion_mnist)
     # What --smoke trains must never be among the published results.
     args.results = args.results or (SMOKE_RESULTS if args.smoke else store.RESULTS)
     (args.results / records.FOLDER).mkdir(parents=True, exist_ok=True)
     print(f"{__doc__}\n{machine.summary()}", flush=True)
-    group = [problems()[name] for name in args.problem]
+    group, left_out = [problems()[name] for name in args.problem], 0
     if args.smoke:
         group, args.optimizer = list(map(smaller, group)), ["sgd"]
         # Nearly all of so short a run is compiling.
         jax.config.update("jax_disable_most_optimizations", True)
-    left_out = {problem.name: None for problem in group}
-    for family in FAMILIES:
-        names = [name for name in family if name in args.optimizer]
-        for problem in group if names else []:
-            try:
-                complete(problem, names, args, until)
-                left_out.pop(problem.name, None)
-            except MissingData as error:
-                if left_out[problem.name] is None:
-                    print(f"{problem.name} is left out: {error}", flush=True)
-                left_out[problem.name] = error
-    if len(left_out) == len(group):
+    for problem in group:
+        names = [x for x in args.optimizer if wanted(problem, x, args)]
+        try:
+            splits = jax.device_put(problem.load()) if names else None
+        except MissingData as error:
+            print(f"{problem.name} is left out: {error}", flush=True)
+            left_out += 1
+            continue
+        for name in names:
+            complete(problem, name, splits, args)
+    if left_out == len(group):
         sys.exit("nothing was trained: the data of every problem is missing")
-
-
-def beside_one_another(workers: int) -> int:
-    """Runs the same command in several processes, and returns the worst exit code."""
-    command = [sys.executable, "-m", "benchmarks", *sys.argv[1:], "--workers", "1"]
-    processes = [subprocess.Popen(command) for _ in range(workers)]
-    return max(process.wait() for process in processes)
 
 
 def smaller(problem: Problem) -> Problem:

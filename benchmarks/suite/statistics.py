@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmarks.intervals import Estimate
 from benchmarks.suite import protocol, records
-from benchmarks.suite.candidates import CANDIDATES, FIRST
+from benchmarks.suite.candidates import CANDIDATES
 from benchmarks.suite.problem import Problem
 from benchmarks.suite.problems import problems
 from benchmarks.suite.protocol import SEEDS, Found
@@ -105,24 +105,6 @@ def fresh(rows: pd.DataFrame, chosen: pd.DataFrame, criterion: str) -> pd.DataFr
     """Returns the fresh seeds of what a criterion chose."""
     wanted = chosen[chosen.criterion == criterion]
     return rows[rows.stage == "fresh"].merge(wanted, on=SETTING)
-
-
-def best_of_three(rows: pd.DataFrame, criterion: str) -> pd.DataFrame:
-    """Returns the three seeds of the first stage that chose by a criterion.
-
-    It is there for every optimizer that has tried its first grid; but a choice by three
-    seeds is noisy, and what it measures by them is flattered.
-    """
-    first = rows[rows.stage == "first"]
-    steps = np.log(first.steps_to_target.fillna(first.steps).clip(lower=1))
-    signs = first.problem.map(lambda name: sign_of(problems()[name]))
-    end = (signs * first["last"]).fillna(np.inf)
-    cost = first.assign(cost=steps if criterion == "speed" else end)
-    means = cost.groupby(SETTING).cost.mean().reset_index()
-    grid = means.optimizer.map(lambda x: len(FIRST) * len(CANDIDATES[x].epses))
-    means = means[means.groupby(SETTING[:2]).cost.transform("size") >= grid]
-    best = means.loc[means.groupby(SETTING[:2]).cost.idxmin(), SETTING]
-    return first.merge(best, on=SETTING)
 
 
 def pairs(rows: pd.DataFrame, one: str, other: str) -> list[Pair]:

@@ -18,7 +18,7 @@ from benchmarks.data import Splits
 from benchmarks.optimizers import Optimizer
 from benchmarks.suite.problem import Problem
 
-WIDTH = 48  # trainings at once on an accelerator, times the members of the family
+WIDTH = 48  # trainings at once on an accelerator
 
 
 class Trial(NamedTuple):
@@ -65,7 +65,7 @@ def scanned_step(problem: Problem, tx: Any, data: Any) -> Callable:
     return step
 
 
-@lru_cache(maxsize=1)  # all stages of an optimizer use it
+@lru_cache(maxsize=1)  # for all stages of an optimizer, and for it with a warm-up
 def compiled(problem: Problem, optimizer: Optimizer) -> Any:
     """Returns the training of one trial, or on an accelerator of many."""
     steps, count = problem.steps // problem.evaluations, problem.evaluations
@@ -98,16 +98,12 @@ def on_cpu() -> bool:
 
 
 def train_all(
-    problem: Problem,
-    optimizer: Optimizer,
-    splits: Splits,
-    trials: list[Trial],
-    width: int = WIDTH,
+    problem: Problem, optimizer: Optimizer, splits: Splits, trials: list[Trial]
 ) -> Iterator[Curves]:
     """Yields what each trial came to, in their order."""
-    size = 1 if on_cpu() else width
-    groups = [trials[i : i + size] for i in range(0, len(trials), size)]
-    for group in groups:
+    size = 1 if on_cpu() else WIDTH
+    for i in range(0, len(trials), size):
+        group = trials[i : i + size]
         padded = [*group, *group[-1:] * (size - len(group))]
         columns = Trial(*map(np.array, zip(*padded, strict=True)))
         given = jax.tree.map(lambda x: x[0], columns) if on_cpu() else columns
@@ -118,4 +114,4 @@ def train_all(
         if on_cpu():
             yield found
         else:
-            yield from (Curves(*(x[i] for x in found)) for i in range(len(group)))
+            yield from (Curves(*(x[k] for x in found)) for k in range(len(group)))

@@ -17,6 +17,7 @@ rate may change the order: `python -m benchmarks run` tunes it.
 
 import argparse
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -32,7 +33,7 @@ from benchmarks.toy.paths import (
     steps_to_target,
     values,
 )
-from benchmarks.toy.pictures import save_pictures
+from benchmarks.toy.pictures import Walks, animate, draw_all, save_gif
 
 NAMES = (
     "sgd",
@@ -47,7 +48,6 @@ NAMES = (
     "ladabelief",
 )
 FRAMES = 40
-SMOKE_STEPS, SMOKE_FRAMES = 300, 2
 
 
 def describe(f: np.ndarray) -> str:
@@ -61,22 +61,10 @@ def describe(f: np.ndarray) -> str:
 def print_rows(head: str, labels: list[str], rows: dict[str, list[str]]) -> None:
     """Prints a table: a column an optimizer."""
     cell = "{:>{}}".format
-    widths = [max(10, len(label) + 2) for label in labels]
-    for i, label in enumerate(labels):
-        cells = [len(row[i]) + 2 for row in rows.values()]
-        widths[i] = max(widths[i], *cells, len(label) + 2)
+    columns = zip(labels, *rows.values(), strict=True)
+    widths = [max(10, *(len(text) + 2 for text in column)) for column in columns]
     for name, row in {head: labels, **rows}.items():
         print(f"{name:<28}" + "".join(map(cell, row, widths)))
-
-
-def table(walks: list[np.ndarray]) -> dict[str, list[str]]:
-    """Returns the steps to the target, a row for each function and start."""
-    return {
-        f"{case.function.title}, {case.start}": [
-            describe(values(case, walk[i])) for walk in walks
-        ]
-        for i, case in enumerate(CASES)
-    }
 
 
 def ratios(chosen: list[Optimizer], rate: float, limit: int) -> dict[str, list[str]]:
@@ -105,7 +93,13 @@ def print_table(chosen: list[Optimizer], walks: list[np.ndarray]) -> None:
     """Prints a row for each function and start, then what each optimizer got."""
     print()
     labels = [optimizer.label for optimizer in chosen]
-    print_rows("function, start", labels, table(walks))
+    rows = {
+        f"{case.function.title}, {case.start}": [
+            describe(values(case, walk[i])) for walk in walks
+        ]
+        for i, case in enumerate(CASES)
+    }
+    print_rows("function, start", labels, rows)
     print("\noptimizer         arguments, beside the learning rate, b1 and b2")
     for optimizer in chosen:
         arguments = optimizer.arguments(optimizer.eps).items()
@@ -120,33 +114,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=cli.positive, default=1e-3, help="default %(default)s")
     add("--max-steps", type=steps, default=30_000, help="default %(default)s")
     add("--optimizers", type=names, default=",".join(NAMES), help=words)
-    add(
-        "--draw",
-        type=cli.folder,
-        metavar="FOLDER",
-        help="where to put pictures of paths",
-    )
-    add("--animate", action="store_true", help="with --draw: a moving picture, too")
-    add("--smoke", action="store_true", help="few steps and frames, for a test")
-    parser.set_defaults(error=parser.error)
+    words = "where to put pictures of the paths, a still and a moving one"
+    add("--draw", type=cli.folder, metavar="FOLDER", help=words)
 
 
-def draw(
-    chosen: list[Optimizer], walks: list[np.ndarray], args: argparse.Namespace
-) -> None:
+def draw(walks: Walks, folder: Path) -> None:
     """Writes the pictures and says where they are."""
-    by_label = {o.label: walk for o, walk in zip(chosen, walks, strict=True)}
-    frames = (SMOKE_FRAMES if args.smoke else FRAMES) if args.animate else 0
-    for path in save_pictures(by_label, args.draw, frames):
-        print(f"saved {path}")
+    folder.mkdir(parents=True, exist_ok=True)
+    draw_all(walks).savefig(folder / "toy.png", dpi=100)
+    save_gif(animate(walks, FRAMES), folder / "toy.gif")
+    print(f"saved the paths in {folder}")
 
 
 def run(args: argparse.Namespace) -> None:
     """Walks with every optimizer, prints the steps and draws the paths."""
-    if args.animate and not args.draw:
-        args.error("--animate needs --draw FOLDER")
-    if args.smoke:
-        args.max_steps = SMOKE_STEPS
     print(f"{__doc__}\nJAX {jax.__version__}, learning rate {args.learning_rate:g}")
     chosen, began = [OPTIMIZERS[name] for name in args.optimizers], time.perf_counter()
     walks = [follow(o, CASES, args.learning_rate, args.max_steps) for o in chosen]
@@ -159,4 +140,5 @@ def run(args: argparse.Namespace) -> None:
     print_rows(head, [optimizer.label for optimizer in beside], found)
     print(f"\n{time.perf_counter() - began:.1f} seconds, compilation included")
     if args.draw:
-        draw(chosen, walks, args)
+        by_label = {o.label: walk for o, walk in zip(chosen, walks, strict=True)}
+        draw(by_label, args.draw)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from benchmarks.looks import finish, line
+from benchmarks.looks import line
 from benchmarks.toy.paths import CASES, TARGET, Case, steps_to_target, values
 
 Walks = dict[str, np.ndarray]
@@ -61,16 +61,6 @@ def draw_paths(axes: Axes, case: Case, walks: Walks) -> None:
         axes.plot(*path[min(ends)], **look | {"linestyle": "", "zorder": 5})
 
 
-def draw_curves(axes: Axes, case: Case, walks: Walks) -> None:
-    """Draws the smallest f so far over the steps."""
-    for look, path in zip(looks(walks), walks.values(), strict=True):
-        axes.plot(np.fmin.accumulate(values(case, path)), **look | {"marker": ""})
-    axes.axhline(TARGET, color="k", linestyle=":")
-    axes.set(xscale="log", xlim=(1, 1.2 * max(last_steps(case, walks))))
-    axes.set(yscale="log", ylim=(TARGET / 3, 3 * case.function.f(*case.start)))
-    finish(axes, "step", "smallest f so far")
-
-
 def handles(labels: Collection[str]) -> list[Line2D]:
     """Returns what a legend shows: the minimum, the start and all optimizers."""
     point = {"linestyle": "", "color": "k", "markersize": 10}
@@ -83,18 +73,6 @@ def handles(labels: Collection[str]) -> list[Line2D]:
 def of_case(walks: Walks, index: int) -> Walks:
     """Returns the paths of one case."""
     return {label: path[index] for label, path in walks.items()}
-
-
-def draw_case(case: Case, walks: Walks) -> Figure:
-    """Returns a figure of the paths, and of f over the steps."""
-    figure = Figure(figsize=(10, 5.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_contours(left, case)
-    draw_paths(left, case, walks)
-    left.set_xlabel(f"x\n{DOTS}")
-    draw_curves(right, case, walks)
-    figure.legend(handles=handles(walks), loc="outside lower center", ncols=6)
-    return figure
 
 
 def all_contours(
@@ -148,7 +126,7 @@ def photograph(figure: Figure) -> Image.Image:
     return Image.open(buffer).convert("RGB")
 
 
-def animate(walks: Walks, frames: int = 40) -> list[Image.Image]:
+def animate(walks: Walks, frames: int) -> list[Image.Image]:
     """Returns pictures of the paths of all cases, one a frame."""
     figure, panels = all_contours(walks)
     some = [of_case(walks, i) for i in range(len(CASES))]
@@ -177,28 +155,3 @@ def save_gif(pictures: list[Image.Image], path: Path) -> None:
     ]
     times = [120] * len(rest) + [3000]  # milliseconds
     first.save(path, save_all=True, append_images=rest, duration=times, loop=0)
-
-
-def save_pictures(walks: Walks, folder: Path, frames: int = 0) -> list[Path]:
-    """Writes the pictures of `python -m benchmarks toy --draw`.
-
-    Args:
-        walks: of all cases.
-        folder: made if it is missing.
-        frames: of the animation; 0 writes none.
-
-    Returns:
-        The paths of the pictures.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {"toy": draw_all(walks)}
-    for i, case in enumerate(CASES):
-        name = f"toy-{i + 1}-{case.function.title.lower().replace(' ', '-')}"
-        figures[name] = draw_case(case, of_case(walks, i))
-    files = [folder / f"{name}.png" for name in figures]
-    for file, figure in zip(files, figures.values(), strict=True):
-        figure.savefig(file, dpi=100)
-    if frames:
-        files.append(folder / "toy.gif")
-        save_gif(animate(walks, frames), files[-1])
-    return files

@@ -93,7 +93,7 @@ def test_says_what_to_install(files, tmp_path):
         fashion_mnist.load_splits()
     message = str(error.value)
     assert "\n" not in message
-    for words in (idx.NAMES[1], str(tmp_path), "apt install", "--fashion-mnist"):
+    for words in (idx.NAMES[1], str(tmp_path), "apt install", "FASHION_MNIST"):
         assert words in message
 
 

@@ -1,8 +1,7 @@
 """Does the benchmark suite search, train, resume and report what really happened?"""
 
-import argparse
-import json
 import re
+import shutil
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -14,30 +13,20 @@ import pandas as pd
 import pytest
 
 from benchmarks import looks, store
+from benchmarks.__main__ import main
 from benchmarks.intervals import in_words, interval
 from benchmarks.optimizers import OPTIMIZERS
 from benchmarks.suite import markdown, protocol, records, report, statistics, trials
 from benchmarks.suite import run as suite
-from benchmarks.suite.candidates import CANDIDATES, FAMILIES, rate_of
+from benchmarks.suite.candidates import CANDIDATES, rate_of
 from benchmarks.suite.problems import problems
 from benchmarks.suite.protocol import SEEDS, Outcome, Setting
 from benchmarks.suite.trials import Curves, Trial, train_all
-from tests.helpers import python
 
 QUADRATIC, DIGITS = problems()["quadratic"], problems()["digits"]
 
 
-def run(*arguments):
-    return python("-m", "benchmarks", *arguments)
-
-
 # Trainings
-
-
-def shorter(problem, steps=100):
-    problem = suite.smaller(problem)
-    problem.steps, problem.evaluations = steps, 25
-    return problem
 
 
 @pytest.mark.long
@@ -45,11 +34,12 @@ def shorter(problem, steps=100):
 def test_trials_trained_together_are_those_trained_alone(together, monkeypatch):
     """One after the other as on a CPU, and under vmap as on an accelerator."""
     monkeypatch.setattr(trials, "on_cpu", lambda: not together)
+    monkeypatch.setattr(trials, "WIDTH", 2)
     trials.compiled.cache_clear()
-    problem, adam = shorter(QUADRATIC), OPTIMIZERS["adam"]
-    splits = problem.load()
+    problem, adam = suite.smaller(QUADRATIC), OPTIMIZERS["adam"]
+    problem.steps, splits = 100, problem.load()
     some = [Trial(1e-2, 1e-8, 0.0, 0), Trial(3e-2, 1e-4, 0.1, 1), Trial(3, 1, 0.5, 2)]
-    curves = list(train_all(problem, adam, splits, some, width=2))
+    curves = list(train_all(problem, adam, splits, some))
     for curve, trial in zip(curves, some, strict=True):
         rate = trials.schedule(problem, 100, trial.rate, trial.warmup)
         tx = optax.adam(rate, *problem.betas, trial.eps)
@@ -176,12 +166,10 @@ def test_speed_does_not_choose_where_nothing_gets_to_the_target():
 
 
 def test_an_interrupted_search_goes_on_where_it_was():
-    outcome = bowl(-9, -3, 1.0)
-    whole = searched(CANDIDATES["aida"], outcome)
-    found = {}
-    for _ in range(1000):  # one setting at a time
+    outcome, found = bowl(-9, -3, 1.0), {}
+    for _ in range(100):  # one setting at a time
         searched(CANDIDATES["aida"], outcome, found=found, most=1)
-    assert found == whole
+    assert found == searched(CANDIDATES["aida"], outcome)
 
 
 def test_all_optimizers_try_alike():
@@ -192,10 +180,6 @@ def test_all_optimizers_try_alike():
         assert len(want) == len(exponents) * len(candidate.epses)
         assert set(want.values()) == {SEEDS.first}
     assert [rate_of(x) for x in (-7, -6, -1, 0)] == [3.16e-4, 1e-3, 0.316, 1.0]
-    trained = [name for family in FAMILIES for name in family]
-    assert sorted(trained) == sorted(CANDIDATES)
-    for family in FAMILIES:  # which are one program
-        assert len({CANDIDATES[name].optimizer for name in family}) == 1
 
 
 # Records
@@ -214,28 +198,29 @@ def record(setting=DEFAULT, seeds=(1000, 1001), valid=(9.0, 50.0), **changes):
     return made | changes
 
 
+def add(folder, *found):
+    store.append(records.path_of(folder, "digits"), list(found))
+
+
 def test_records_say_what_the_search_asks(tmp_path):
-    records.append(tmp_path, DIGITS, [record(), record(Setting(-5, 0.0))])
+    add(tmp_path, record(), record(Setting(-5, 0.0)))
     rows = records.read(tmp_path, DIGITS, "sgd")
     found = records.found(DIGITS, rows)
     assert set(found) == {Setting(-6, 0.0), Setting(-5, 0.0)}
     assert found[Setting(-6, 0.0)][1001] == Outcome(-9.0, np.log(1000), False)
     assert rows[0]["rate"] == 1e-3 and rows[0]["device"] == "cpu"
-    assert not records.read(tmp_path, DIGITS, "adam")
 
 
-@pytest.mark.parametrize(
-    "change", [{"version": 2}, {"steps": 400}, {"warmup": 0.1}, {"problem": "wgan"}]
-)
-def test_records_of_something_else_do_not_count(tmp_path, change):
-    records.append(tmp_path, DIGITS, [record(**change)])
+def test_records_of_something_else_do_not_count(tmp_path):
+    others = {"version": 2, "steps": 400, "warmup": 0.1, "problem": "wgan"}
+    add(tmp_path, *(record(**{key: value}) for key, value in others.items()))
     assert not records.read(tmp_path, DIGITS, "sgd")
 
 
 def test_a_training_recorded_twice_is_refused_by_name(tmp_path):
-    records.append(tmp_path, DIGITS, [record(), record(seeds=(1001, 1002))])
+    add(tmp_path, record(), record(seeds=(1001, 1002)))
     with pytest.raises(SystemExit, match=r"sgd has rate, eps and seed .*1001\) twice"):
-        report.write(tmp_path, tmp_path)
+        statistics.load(tmp_path)
 
 
 def test_a_diverged_training_is_a_result():
@@ -259,34 +244,21 @@ def test_steps_to_a_target_between_two_evaluations():
     assert records.steps_to(QUADRATIC, falls) == QUADRATIC.steps
 
 
-LINES = [
-    {"optimizer": "sgd", "problem": "slope", "seed": seed, "rate": 0.1}
-    for seed in range(3)
-]
-
-
-def test_reading_never_writes_and_loses_no_whole_record(tmp_path):
+def test_records_are_added_behind_those_that_are_there(tmp_path):
     """An editor had dropped the last newline, and with it the last record went."""
-    path = tmp_path / "slope.jsonl"
-    store.append(path, LINES)
-    text = path.read_text()
-    for last, kept in (("\n", 3), ("}\n", 2)):
-        path.write_text(text.removesuffix(last))
-        assert store.read(path) == LINES[:kept]
-        assert path.read_text() == text.removesuffix(last)
-        store.append(path, [LINES[2] | {"seed": 9}])
-        assert store.read(path) == [*LINES[:kept], LINES[2] | {"seed": 9}]
+    path = tmp_path / "new" / "slope.jsonl"
+    store.append(path, [{"seed": 0}, {"seed": 1}])
+    path.write_text(path.read_text().removesuffix("\n"))
+    store.append(path, [{"seed": 2}])
+    assert store.read(path) == [{"seed": seed} for seed in range(3)]
 
 
-@pytest.mark.parametrize("bad", ["{", "3", "<<<<<<< HEAD"])
+@pytest.mark.parametrize("bad", ["{", "3"])
 def test_a_line_that_is_no_record_is_named(tmp_path, bad):
     path = tmp_path / "slope.jsonl"
-    store.append(path, LINES)
-    lines = path.read_text().splitlines()
-    path.write_text("\n".join([lines[0], bad, *lines[1:], ""]))
-    with pytest.raises(SystemExit) as error:
+    path.write_text("\n".join(['{"seed": 0}', bad, '{"seed": 1}']))
+    with pytest.raises(SystemExit, match=r"slope\.jsonl, line 2 is no JSON object"):
         store.read(path)
-    assert f"{path}, line 2 is no JSON object" in error.value.code
 
 
 # Statistics
@@ -316,14 +288,6 @@ def test_an_interval_is_students():
     np.testing.assert_allclose(estimate, [2, 2 - 2.484138, 2 + 2.484138], rtol=1e-6)
     assert in_words(estimate, ".2f") == "2.00 [-0.48, 4.48]"
     assert in_words(interval([1.0]), ".1f") == "1.0"
-
-
-def test_an_interval_over_seven_covers_what_it_says():
-    """A percentile bootstrap over seven covers 89 % and not 95 %."""
-    rng = np.random.default_rng(0)
-    found = [interval(x) for x in rng.normal(size=(4000, 7))]
-    covered = np.mean([x.lower <= 0 <= x.upper for x in found])
-    assert abs(covered - 0.95) < 4 * np.sqrt(0.95 * 0.05 / 4000)
 
 
 def test_speed_wins_and_effect_of_known_runs():
@@ -368,8 +332,6 @@ def test_a_seed_that_misses_the_target():
         ("digits", [10, 50, 90], False),
         ("digits", [10, 98, 52], True),  # lost more than half of what it had
         ("digits", [10, 30, 45], True),  # less than half of Adam's 80
-        ("digits", [10, 10, 10], True),  # died at chance
-        ("quadratic", [290, 400, 105], False),
         ("quadratic", [290, 105, 300], True),
         ("quadratic", [290, 105, None], True),
     ],
@@ -391,17 +353,14 @@ def test_when_a_training_has_failed(name, curve, failed):
     assert statistics.judged(both).failed.tolist() == [failed, False]
 
 
-def test_the_noise_floor_is_that_of_tuning(monkeypatch, tmp_path):
+def test_the_noise_floor_is_that_of_tuning():
     """Two settings of equal speed: none. Two that seeds cannot tell apart: some."""
-
-    def floor(noise):
-        outcome = bowl(-5, -5, noise)
-        found = searched(CANDIDATES["adabelief"], outcome)
+    spreads = []
+    for noise in (0.0, 1.0):
+        found = searched(CANDIDATES["adabelief"], bowl(-5, -5, noise))
         rng = np.random.default_rng(0)
-        return statistics.retuned(found, rng, 500)
-
-    assert np.ptp(floor(0.0)) == 0
-    assert 0.05 < floor(1.0).std() < 2
+        spreads.append(statistics.retuned(found, rng, 500).std())
+    assert spreads[0] == 0 and 0.05 < spreads[1] < 2
 
 
 def test_an_error_has_the_digits_that_it_supports():
@@ -419,51 +378,40 @@ def test_a_wins_on_eps_is_seed_by_seed():
     tuned = pd.DataFrame(rows).assign(problem="digits", optimizer="aida", stage="first")
     epses = CANDIDATES["aida"].epses
     tuned["eps"] = tuned.eps.map({0.0: epses[0], 3.0: epses[1]})
-    assert markdown.eps_effect(tuned) == "-3.00 ± 0 (3)"
+    assert markdown.eps_effect(tuned) == "-3 ± 0 (3)"
 
 
 # Commands
 
 
-def started(*options):
-    parser = argparse.ArgumentParser()
-    suite.add_arguments(parser)
-    suite.run(parser.parse_args([*options]))
-
-
 @pytest.mark.long
-def test_commands(tmp_path):
-    results, missing = tmp_path / "results", tmp_path / "empty"
-    missing.mkdir()
-    options = ["--results", str(results), "--smoke"]
-    names = "toy-beale,fashion-cnn,quadratic"
-    folder = ["--fashion-mnist", str(missing)]
-    done = run("run", "--problem", names, *options, *folder)
-    assert done.returncode == 0, done.stderr
-    (line,) = (x for x in done.stdout.splitlines() if x.startswith("fashion-cnn"))
-    assert "left out" in line
-    path = results / "suite" / "quadratic.jsonl"
-    lines = path.read_text().splitlines()
-    seeds = [seed for line in lines for seed in json.loads(line)["seeds"]]
+def test_run_trains_what_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FASHION_MNIST", str(tmp_path / "empty"))
+    options = ["--results", str(tmp_path), "--smoke", "--problem"]
+    main(["run", *options, "fashion-cnn,quadratic"])
+    assert "\nfashion-cnn is left out" in capsys.readouterr().out
+    path = records.path_of(tmp_path, "quadratic")
+    seeds = [seed for record in store.read(path) for seed in record["seeds"]]
     assert {1000, 1001, 100, 101} == set(seeds)
-    again = run("run", "--problem", "quadratic", *options)
-    assert again.returncode == 0 and path.read_text().splitlines() == lines
-    done = run("run", "--problem", "fashion-cnn", *options, *folder)
-    assert "the data of every problem is missing" in done.stderr and done.returncode
+    before = path.read_text()
+    main(["run", *options, "quadratic"])
+    assert path.read_text() == before
+    with pytest.raises(SystemExit, match="the data of every problem is missing"):
+        main(["run", *options, "fashion-cnn"])
 
 
 def test_two_runs_on_one_folder_train_nothing_twice(tmp_path, monkeypatch, capsys):
     """What one is at, another leaves out."""
-    folder, tried = str(tmp_path), []
+    words, tried = ["run", "--results", str(tmp_path), "--problem", "quadratic"], []
 
-    def stage(problem, names, *rest):
-        tried.append((problem.name, *names))
+    def stage(problem, name, *rest):
+        tried.append((problem.name, name))
         if len(tried) == 1:
-            started("--results", folder, "--problem", "quadratic", "--optimizer", "sgd")
+            main([*words, "--optimizer", "sgd"])
         return False
 
     monkeypatch.setattr(suite, "stage", stage)
-    started("--results", folder, "--problem", "quadratic", "--optimizer", "sgd")
+    main([*words, "--optimizer", "sgd"])
     assert tried == [("quadratic", "sgd")]
     assert "another process is at it" in capsys.readouterr().out
 
@@ -471,18 +419,26 @@ def test_two_runs_on_one_folder_train_nothing_twice(tmp_path, monkeypatch, capsy
 def test_a_smoke_run_leaves_the_published_results_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = []
-    monkeypatch.setattr(suite, "complete", lambda *args: folders.append(args[2]))
-    options = "--problem", "quadratic", "--optimizer", "sgd"
+    monkeypatch.setattr(suite, "complete", lambda *args: folders.append(args[3]))
     monkeypatch.setattr(store, "RESULTS", tmp_path / "published")
     for more in ([], ["--smoke"], ["--smoke", "--results", "here"]):
-        started(*options, *more)
+        main(["run", "--problem", "quadratic", "--optimizer", "sgd", *more])
     found = [args.results for args in folders]
     assert found == [tmp_path / "published", suite.SMOKE_RESULTS, Path("here")]
 
 
-def test_report_without_results(tmp_path):
+@pytest.mark.long
+def test_a_report_of_one_problem(tmp_path):
+    words = ["report", "--results", str(tmp_path), "--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit, match="benchmarks run"):
-        report.write(tmp_path, tmp_path)
+        main(words)
+    path = records.path_of(store.RESULTS, "quadratic")
+    records.path_of(tmp_path, "quadratic").parent.mkdir()
+    shutil.copy(path, records.path_of(tmp_path, "quadratic"))
+    main(words)
+    assert "Noisy quadratic" in (tmp_path / "out" / "RESULTS.md").read_text()
+    drawn = {path.stem for path in tmp_path.rglob("*.png")}
+    assert drawn == {"rates", "quadratic"}
 
 
 @pytest.mark.parametrize("problem", problems().values(), ids=problems())
@@ -523,16 +479,16 @@ def chosen():
     return statistics.choices(store.RESULTS)
 
 
-def test_published_results_make_the_published_tables(tmp_path):
-    report.write(store.RESULTS, tmp_path, smoke=True)
-    pages = [tmp_path / "RESULTS.md", *(tmp_path / "pages").iterdir()]
-    for made in pages:
-        path = store.RESULTS.parent / made.relative_to(tmp_path)
-        assert made.read_text() == path.read_text()
-        for picture in re.findall(r"!\[.*?\]\((.*?)\)", made.read_text()):
-            assert (path.parent / picture).read_bytes()[1:4] == b"PNG"
-    names = {path.name for path in (store.RESULTS.parent / "pages").iterdir()}
-    assert names == {path.name for path in pages[1:]}
+def test_published_results_make_the_published_tables(published, chosen):
+    folder = store.RESULTS.parent
+    made = report.pages(store.RESULTS, published, chosen)
+    for name, text in made.items():
+        assert text == (folder / name).read_text()
+        for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+            path = (folder / name).parent / picture
+            assert path.read_bytes()[1:4] == b"PNG"
+    pages = {f"pages/{path.name}" for path in (folder / "pages").iterdir()}
+    assert {"RESULTS.md", *pages} == set(made)
 
 
 PILOTS = [path.stem for path in (store.RESULTS / "pilot").iterdir()]
