@@ -12,17 +12,12 @@ test %          mean ± standard error over the seeds; the 360 images alone
                 nothing
 steps to 95 %   of validation accuracy, evaluated every 4 steps: median of the
                 seeds
-seconds*        to train and evaluate all rates and seeds at once, compiled;
-                no timing, since each optimizer ran once, beside whatever else
-                ran: `python -m benchmarks step-time` measures a step
 """
 
 import argparse
 import os
 import textwrap
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,16 +72,13 @@ def evaluate(params: nnx.State, images: Any, digits: Any) -> tuple[jax.Array, ..
     return losses.mean(), (logits.argmax(-1) == digits).mean()
 
 
-# Of all runs of an optimizer at once, and compiled only once.
-draw_all = jax.jit(jax.vmap(lambda key: nnx.state(ConvNet(nnx.Rngs(key)))))
-evaluate_all = jax.jit(jax.vmap(evaluate, (0, None, None)))
+def train(make: Callable, splits: Sequence, rate: Any, key: Any, order: Any) -> Any:
+    """Trains one network, in the order of the images in each epoch.
 
-
-def train_epoch(
-    make: Callable, splits: Sequence, rate: Any, carry: Any, order: Any
-) -> Any:
-    """Trains one network and returns its curves, one point a period."""
-    (images, digits), valid, _ = splits
+    Returns:
+        Its curves, one point a period, and the accuracy on the images to test.
+    """
+    (images, digits), valid, test = splits
     tx, gradient = make(rate), jax.value_and_grad(evaluate, has_aux=True)
 
     def step(carry: tuple, batch: jax.Array) -> tuple[tuple, jax.Array]:
@@ -99,8 +91,10 @@ def train_epoch(
         carry, losses = jax.lax.scan(step, carry, batches)
         return carry, (losses.mean(), *evaluate(carry[0], *valid))
 
-    batches = order[: STEPS * BATCH].reshape(-1, PERIOD, BATCH)
-    return jax.lax.scan(period, carry, batches)
+    batches = order[:, : STEPS * BATCH].reshape(-1, PERIOD, BATCH)
+    params = nnx.state(ConvNet(nnx.Rngs(key)))
+    (params, _), curves = jax.lax.scan(period, (params, tx.init(params)), batches)
+    return *curves, evaluate(params, *test)[1]
 
 
 class Runs(NamedTuple):
@@ -109,8 +103,7 @@ class Runs(NamedTuple):
     train_loss: np.ndarray
     valid_loss: np.ndarray
     valid_accuracy: np.ndarray
-    test_accuracy: np.ndarray
-    seconds: float
+    test_accuracy: np.ndarray  # in the end
 
     @property
     def best(self) -> int:
@@ -119,7 +112,7 @@ class Runs(NamedTuple):
         return int(np.lexsort((-self.valid_loss[..., -1].mean(1), accuracy))[-1])
 
 
-def tune(method: Method, splits: Sequence, epochs: int, count: int, bar: tqdm) -> Runs:
+def tune(method: Method, splits: Sequence, epochs: int, count: int) -> Runs:
     """Trains all learning rates and seeds of an optimizer under one `vmap`."""
     grid = method.rates
 
@@ -128,21 +121,11 @@ def tune(method: Method, splits: Sequence, epochs: int, count: int, bar: tqdm) -
         return method.rule(schedule, **method.arguments)
 
     rates, seeds = np.repeat(grid, count), np.tile(range(count), len(grid))
-    params = draw_all(jax.vmap(jax.random.key)(seeds))
-    carry = params, jax.vmap(make(0.0).init)(params)
     ids = np.tile(np.arange(len(splits[0][1])), (epochs, 1))
-    draws = np.stack([np.random.default_rng(s).permuted(ids, axis=1) for s in seeds], 1)
-    epoch = jax.jit(jax.vmap(partial(train_epoch, make, splits)))
-    epoch = epoch.lower(rates, carry, draws[0]).compile()
-    curves, began = [], time.perf_counter()
-    for order in draws:
-        carry, points = jax.block_until_ready(epoch(rates, carry, order))
-        curves.append(points)
-        bar.update()
-    seconds = round(time.perf_counter() - began, 1)
-    _, test = evaluate_all(carry[0], *splits[2])
-    arrays = *(np.concatenate(c, -1) for c in zip(*curves, strict=True)), test
-    return Runs(*(np.reshape(a, (len(grid), count, -1)) for a in arrays), seconds)
+    orders = [np.random.default_rng(seed).permuted(ids, axis=1) for seed in seeds]
+    run = jax.jit(jax.vmap(lambda *drawn: train(make, splits, *drawn)))
+    found = run(rates, jax.vmap(jax.random.key)(seeds), np.stack(orders))
+    return Runs(*(np.reshape(a, (len(grid), count, *a.shape[1:])) for a in found))
 
 
 def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
@@ -156,15 +139,15 @@ def steps_to_target(accuracy: np.ndarray, target: float = 0.95) -> str:
 
 def print_results(results: list[tuple[Method, Runs]]) -> None:
     """Prints one line per optimizer, then the arguments and grid of each."""
-    row = "{:<16}{:>10}{:>16}{:>17}{:>9}".format
-    print("\n" + row("optimizer", "rate", "test %", "steps to 95 %", "seconds*"))
+    row = "{:<16}{:>10}{:>16}{:>17}".format
+    print("\n" + row("optimizer", "rate", "test %", "steps to 95 %"))
     for method, runs in results:
         edge = "edge " if runs.best in (0, len(method.rates) - 1) else ""
         rate = f"{edge}{method.rates[runs.best]}"
         test = 100 * runs.test_accuracy[runs.best]
         test = f"{test.mean():.2f} ± {test.std(ddof=1) / len(test) ** 0.5:.2f}"
         steps = steps_to_target(runs.valid_accuracy[runs.best])
-        print(row(method.label, rate, test, steps, runs.seconds))
+        print(row(method.label, rate, test, steps))
     print("\noptimizer       rate: mean final validation accuracy in %")
     print("                other arguments")
     for (label, _, arguments, rates), runs in results:
@@ -223,10 +206,8 @@ def run(args: argparse.Namespace) -> None:
     splits, results, picture = load_splits(), [], out / "learning-curves.png"
     print(f"{__doc__}\nJAX {jax.__version__}, {jax.devices()}, {os.cpu_count()} cores")
     print("images to train, validate and test:", *(len(digits) for _, digits in splits))
-    with tqdm(total=epochs * len(args.optimizers), unit="epoch") as bar:
-        for method in map(METHODS.get, args.optimizers):
-            bar.set_description(method.label)
-            results.append((method, tune(method, splits, epochs, seeds, bar)))
+    for method in tqdm([METHODS[name] for name in args.optimizers]):
+        results.append((method, tune(method, splits, epochs, seeds)))
     print_results(results)
     save_picture(results, picture)
     print(f"\nsaved {picture}")

@@ -17,8 +17,6 @@ from adabelief_optax import (
     scale_by_belief,
 )
 
-Arguments = dict[str, Any]
-
 
 def sgd(rate: Any, b1: Any, b2: Any) -> optax.GradientTransformation:
     """Returns SGD, with b1 for its momentum."""
@@ -50,34 +48,18 @@ def adam_plus(
     return optax.chain(ignore_prediction(), belief, optax.scale_by_learning_rate(rate))
 
 
-def nowhere(eps: Any) -> Arguments:
-    """SGD and Lion have no eps."""
-    del eps
-    return {}
-
-
-def beside_root(eps: Any) -> Arguments:
-    """Adam and its kin add eps to √v̂."""
-    return {"eps": eps, "eps_root": 0.0}
-
-
-def in_both(eps: Any) -> Arguments:
-    """AdaBelief adds eps to √d̂ and, as eps_root, to s."""
-    return {"eps": eps, "eps_root": eps}
-
-
-def in_average(eps: Any) -> Arguments:
-    """Adam+, Aida and the layerwise ones have eps_root alone."""
-    return {"eps": 0.0, "eps_root": eps}
-
-
 class Optimizer(NamedTuple):
     """A rule of the learning rate, b1 and b2, and its other arguments."""
 
     label: str  # one of `looks.LOOKS`, and in their order
     rule: Callable[..., optax.GradientTransformation]
-    arguments: Callable[[Any], Arguments] = nowhere  # of an eps
+    takes: tuple[str, ...] = ()  # which arguments are eps; SGD and Lion have none
     eps: float = 0.0  # the default; for Adam+ that of Aida, whose authors named it
+    others: tuple[tuple[str, Any], ...] = ()
+
+    def arguments(self, eps: Any) -> dict[str, Any]:
+        """Returns the arguments beside the learning rate, b1 and b2, by their names."""
+        return dict(sorted([*dict.fromkeys(self.takes, eps).items(), *self.others]))
 
     def make(
         self, rate: Any, betas: tuple[float, float], eps: Any
@@ -86,27 +68,26 @@ class Optimizer(NamedTuple):
         return self.rule(rate, *betas, **self.arguments(eps))
 
 
+# Adam and its kin add eps to √v̂. AdaBelief adds eps to √d̂ and, as eps_root, to s.
+# Adam+, Aida and the layerwise ones have eps_root alone.
+ADAM = (("eps",), 1e-8, (("eps_root", 0.0),))
+BOTH, ROOT, NO_EPS = ("eps", "eps_root"), ("eps_root",), ("eps", 0.0)
 OPTIMIZERS = {
     "sgd": Optimizer("SGD+momentum", sgd),
     "sgd-averaged": Optimizer("SGD, averaged", averaged_sgd),
-    "adam": Optimizer("Adam", optax.adam, beside_root, 1e-8),
-    "adamw": Optimizer("AdamW", optax.adamw, beside_root, 1e-8),
-    "radam": Optimizer("RAdam", optax.radam, beside_root, 1e-8),
-    "yogi": Optimizer("Yogi", optax.yogi, lambda eps: {"eps": eps}, 1e-3),
+    "adam": Optimizer("Adam", optax.adam, *ADAM),
+    "adamw": Optimizer("AdamW", optax.adamw, *ADAM),
+    "radam": Optimizer("RAdam", optax.radam, *ADAM),
+    "yogi": Optimizer("Yogi", optax.yogi, ("eps",), 1e-3),
     "lion": Optimizer("Lion", lion),
-    "optax.adabelief": Optimizer("optax.adabelief", optax.adabelief, in_both, 1e-16),
-    "adam-plus": Optimizer("Adam+", adam_plus, in_average, 1e-8),
-    "adabelief": Optimizer("AdaBelief", adabelief, in_both, 1e-16),
+    "optax.adabelief": Optimizer("optax.adabelief", optax.adabelief, BOTH, 1e-16),
+    "adam-plus": Optimizer("Adam+", adam_plus, ROOT, 1e-8, (NO_EPS,)),
+    "adabelief": Optimizer("AdaBelief", adabelief, BOTH, 1e-16),
     "adabelief-rectified": Optimizer(
-        "AdaBelief, rectified",
-        adabelief,
-        lambda eps: in_both(eps) | {"rectify": True},
-        1e-16,
+        "AdaBelief, rectified", adabelief, BOTH, 1e-16, (("rectify", True),)
     ),
-    "aida-k1": Optimizer(
-        "Aida, K=1", aida, lambda eps: in_average(eps) | {"k": 1}, 1e-8
-    ),
-    "aida": Optimizer("Aida", aida, lambda eps: in_average(eps) | {"k": 2}, 1e-8),
-    "ladam": Optimizer("LAdam", ladam, in_average, 1e-8),
-    "ladabelief": Optimizer("LAdaBelief", ladabelief, in_average, 1e-8),
+    "aida-k1": Optimizer("Aida, K=1", aida, ROOT, 1e-8, (NO_EPS, ("k", 1))),
+    "aida": Optimizer("Aida", aida, ROOT, 1e-8, (NO_EPS, ("k", 2))),
+    "ladam": Optimizer("LAdam", ladam, ROOT, 1e-8, (NO_EPS,)),
+    "ladabelief": Optimizer("LAdaBelief", ladabelief, ROOT, 1e-8, (NO_EPS,)),
 }

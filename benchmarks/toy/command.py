@@ -17,7 +17,6 @@ rate may change the order: `python -m benchmarks run` tunes it.
 
 import argparse
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -33,7 +32,6 @@ from benchmarks.toy.paths import (
     steps_to_target,
     values,
 )
-from benchmarks.toy.pictures import Walks, animate, draw_all, save_gif
 
 NAMES = (
     "sgd",
@@ -47,7 +45,6 @@ NAMES = (
     "ladam",
     "ladabelief",
 )
-FRAMES = 40
 
 
 def describe(f: np.ndarray) -> str:
@@ -114,20 +111,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--learning-rate", type=cli.positive, default=1e-3, help="default %(default)s")
     add("--max-steps", type=steps, default=30_000, help="default %(default)s")
     add("--optimizers", type=names, default=",".join(NAMES), help=words)
-    words = "where to put pictures of the paths, a still and a moving one"
-    add("--draw", type=cli.folder, metavar="FOLDER", help=words)
-
-
-def draw(walks: Walks, folder: Path) -> None:
-    """Writes the pictures and says where they are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    draw_all(walks).savefig(folder / "toy.png", dpi=100)
-    save_gif(animate(walks, FRAMES), folder / "toy.gif")
-    print(f"saved the paths in {folder}")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Walks with every optimizer, prints the steps and draws the paths."""
+    """Walks with every optimizer, and prints the steps."""
     print(f"{__doc__}\nJAX {jax.__version__}, learning rate {args.learning_rate:g}")
     chosen, began = [OPTIMIZERS[name] for name in args.optimizers], time.perf_counter()
     walks = [follow(o, CASES, args.learning_rate, args.max_steps) for o in chosen]
@@ -139,6 +126,3 @@ def run(args: argparse.Namespace) -> None:
     head = f"{STARTS} starts, ÷ {first.label}"
     print_rows(head, [optimizer.label for optimizer in beside], found)
     print(f"\n{time.perf_counter() - began:.1f} seconds, compilation included")
-    if args.draw:
-        by_label = {o.label: walk for o, walk in zip(chosen, walks, strict=True)}
-        draw(by_label, args.draw)

@@ -75,25 +75,16 @@ def of_case(walks: Walks, index: int) -> Walks:
     return {label: path[index] for label, path in walks.items()}
 
 
-def all_contours(
-    labels: Collection[str], columns: int = 4
-) -> tuple[Figure, list[Axes]]:
-    """Returns a figure with the contours of all cases, and a legend in its corner."""
+def draw_all(walks: Walks, columns: int) -> Figure:
+    """Returns a figure of the paths of all cases, and a legend in its corner."""
     rows = (len(CASES) + 1) // columns
     figure = Figure(figsize=(3.25 * columns, 3.5 * rows), layout="constrained")
     *panels, corner = figure.subplots(rows, columns).flat
-    for axes, case in zip(panels, CASES, strict=True):
-        draw_contours(axes, case)
-    corner.set_axis_off()
-    corner.legend(handles=handles(labels), loc="center")
-    return figure, panels
-
-
-def draw_all(walks: Walks, columns: int = 4) -> Figure:
-    """Returns a figure of the paths of all cases."""
-    figure, panels = all_contours(walks, columns)
     for i, (axes, case) in enumerate(zip(panels, CASES, strict=True)):
+        draw_contours(axes, case)
         draw_paths(axes, case, of_case(walks, i))
+    corner.set_axis_off()
+    corner.legend(handles=handles(walks), loc="center")
     figure.suptitle(DOTS)
     return figure
 
@@ -124,23 +115,6 @@ def photograph(figure: Figure) -> Image.Image:
     buffer = BytesIO()
     figure.savefig(buffer, dpi=75)
     return Image.open(buffer).convert("RGB")
-
-
-def animate(walks: Walks, frames: int) -> list[Image.Image]:
-    """Returns pictures of the paths of all cases, one a frame."""
-    figure, panels = all_contours(walks)
-    some = [of_case(walks, i) for i in range(len(CASES))]
-    steps = [frame_steps(*case, frames) for case in zip(CASES, some, strict=True)]
-    lines = [moving_lines(axes, walks) for axes in panels]
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # else every frame is laid out again, slowly
-    pictures = []
-    for frame in range(frames):
-        for i, axes in enumerate(panels):
-            move(lines[i], some[i], steps[i][frame])
-            axes.set_title(f"{CASES[i].function.title}, step {steps[i][frame]:,}")
-        pictures.append(photograph(figure))
-    return pictures
 
 
 def save_gif(pictures: list[Image.Image], path: Path) -> None:
