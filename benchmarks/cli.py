@@ -20,10 +20,9 @@ def allowed(words: str, convert: Callable, check: Callable, text: str) -> Any:
     raise argparse.ArgumentTypeError(f"{text!r}; allowed is {words}")
 
 
-def integer(least: int, most: float = math.inf) -> Callable[[str], int]:
-    """Returns the type of an integer from `least` to `most`."""
-    words = f"an integer >= {least}" if most == math.inf else f"{least} to {most}"
-    return partial(allowed, words, int, lambda n: least <= n <= most)
+def integer(least: int) -> Callable[[str], int]:
+    """Returns the type of an integer from `least` on."""
+    return partial(allowed, f"an integer >= {least}", int, lambda n: n >= least)
 
 
 def one_or_more(known: Collection[str]) -> str:

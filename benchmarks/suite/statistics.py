@@ -37,20 +37,19 @@ def load(folder: Path) -> pd.DataFrame:
 
     `stage` says what it was for, "first", "second" or "fresh".
     """
-    rows = [
-        shared | {key: row[key][i] for key in records.LISTS[1:]} | {"seed": seed}
+    every = pd.DataFrame(
+        row
         for problem in problems().values()
         for name in CANDIDATES
         for row in records.read(folder, problem, name)
-        for shared in [{key: row[key] for key in (*SETTING, "steps", *MACHINE)}]
-        for i, seed in enumerate(row["seeds"])
-    ]
-    every = pd.DataFrame(rows)
+    )
     if every.empty:
         return every
+    lists = list(records.LISTS)
+    every = every[[*SETTING, "steps", *MACHINE, *lists]].explode(lists, True)
+    every = every.rename(columns={"seeds": "seed"})
     stages = {seed: name for name, of in SEEDS._asdict().items() for seed in of}
-    numbers = list(records.LISTS[1:])
-    every[numbers] = every[numbers].astype(float)
+    every[lists[1:]] = every[lists[1:]].astype(float)
     return judged(every.assign(stage=every.seed.map(stages)))
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import looks, store
+from benchmarks import store
 from benchmarks.__main__ import main
 from benchmarks.functions import FUNCTIONS
 from benchmarks.optimizers import OPTIMIZERS
@@ -59,11 +59,6 @@ def test_double_precision_is_local():
         assert jnp.zeros(1).dtype == jnp.float64
         raise KeyError
     assert jnp.zeros(1).dtype == jnp.float32
-
-
-def test_labels_and_order():
-    labels = [OPTIMIZERS[name].label for name in command.NAMES]
-    assert labels == [label for label in looks.LOOKS if label in labels]
 
 
 def rows_of(printed):
