@@ -20,74 +20,9 @@ from benchmarks.suite.problems import problems
 from benchmarks.suite.statistics import is_toy
 
 FIGURES, FLOOR = Path("figures") / "suite", ("optax.adabelief", "adabelief")
-INTRODUCTION = """# Results of the benchmark suite
-
-`python -m benchmarks report` makes this page, and a page for each problem, from the
-records in `results` alone. [SUITE.md](SUITE.md) says what is compared, and how.
-
-"""
+PAGE = Path(__file__).with_name("page.md")  # RESULTS.md, with places for the tables
 NOT_YET = """**Not yet trained to the end**, and so left out of the comparisons below.
 `python -m benchmarks run` continues with these:
-
-"""
-DEVICES = """## Where they were trained
-
-A seed draws the same numbers on a GPU as on a CPU. But the two round sums in another
-order, so the curves of two such runs drift apart. Seeds that are compared across
-devices are therefore less alike than on one device: such a pair has more noise, but no
-bias.
-
-"""
-ENDS = """## Where training runs end
-
-The last validation metric chose the settings. The table shows the test metric: the mean
-± standard error of twenty final runs with new seeds. More is better for the two CNNs,
-less for all others. **Bold** is the best of a problem. *Italics* mark what may be as
-good: the 95 % interval of its difference to the best, seed by seed, contains 0. A run
-failed if it ended with a number that is not finite, lost half of the best progress that
-it had made, or made less than half of Adam's.
-
-"""
-WINS = """The next table compares pairs. *Wins* is the percentage of seeds in which the
-first has the better test metric; 50 is no difference. *Effect* is how much better the
-first ends, in percent of what Adam gains between start and end. In brackets are 95 %
-intervals over the problems, by Student's t. The last column has the effect on each
-problem, in the order of the table above.
-
-"""
-SPEED = """## How fast they get to the target
-
-The steps to the target chose the settings. The ratio is the geometric mean over the
-problems on which either optimizer gets to the target in half of the seeds. In brackets
-is its 95 % interval over the problems, by Student's t on the logarithms. The next
-columns have the ratio on each of these problems, in the order of the table above; the
-median of these ratios; and how many seeds of each optimizer miss the target. A miss
-counts as all steps.
-
-The *noise floor* compares one update with itself: `optax.adabelief` and AdaBelief
-differ only in their rounding. If both were tuned again and again, with the tuning seeds
-drawn anew, 95 % of the ratios would lie in its interval.
-
-"""
-RATES = """The picture shows the steps to the target at each learning rate, with the
-better eps: the geometric mean of three tuning seeds. A line ends where all three miss
-the target.
-
-"""
-BESIDE = """## The best learning rates
-
-Here the learning rates that end best are compared with Adam's. Each number counts
-problems. `optax.adabelief` and AdaBelief make the same update, so the difference
-between their rows is the noise of tuning.
-
-"""
-EPS = """## eps
-
-Each optimizer was tuned with two eps. For Adam and AdamW these are the default, 1e-8,
-and 1e-4; for the others the default, 1e-16, and 1e-8. A cell says how much better the
-default ends on the validation data: above 0 the default is better. It is the mean ±
-standard error over the tuning seeds that both eps have; their number is in parentheses.
-Each eps has the learning rate that is best with it. Three seeds say little.
 
 """
 
@@ -107,24 +42,26 @@ def names_of(rows: pd.DataFrame, toys: bool) -> list[str]:
     return [x for x in problems() if x in set(rows.problem) and is_toy(x) == toys]
 
 
-def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> Iterator[str]:
-    """Yields the first page."""
+def overview(folder: Path, rows: pd.DataFrame, chosen: pd.DataFrame) -> str:
+    """Returns the first page."""
     names = names_of(rows, toys=False)
     here = chosen[chosen.problem.isin(names)]
     by_end, by_speed = (statistics.fresh(rows, here, x) for x in ("end", "speed"))
-    yield INTRODUCTION + lacking(chosen)
-    yield ENDS + markdown.ranked(by_end, names) + WINS + markdown.ends(by_end)
-    yield SPEED + markdown.speeds(by_speed, statistics.floor(folder, *FLOOR))
-    yield RATES + f"![steps to the target over the rate]({FIGURES}/rates.png)\n\n"
-    yield BESIDE + markdown.rates(here[here.criterion == "end"], names)
-    yield markdown.limits(here) + "\n\n"
-    tuned = rows[rows.stage != "fresh"]
-    yield EPS + markdown.eps_effects(tuned, names)
-    yield DEVICES + markdown.devices(rows[rows.problem.isin(names)])
-    yield "## A page for each problem\n\n"
-    for name in names:
-        yield f"- [{problems()[name].title}](pages/{name}.md)\n"
-    yield "- [The toy functions](pages/toys.md)\n\n" + measured_on(rows)
+    places = {
+        "lacking": lacking(chosen),
+        "ranked": markdown.ranked(by_end, names),
+        "ends": markdown.ends(by_end),
+        "speeds": markdown.speeds(by_speed, statistics.floor(folder, *FLOOR)),
+        "rates": markdown.rates(here[here.criterion == "end"], names),
+        "limits": markdown.limits(here),
+        "eps": markdown.eps_effects(rows[rows.stage != "fresh"], names),
+        "devices": markdown.devices(rows[rows.problem.isin(names)]),
+        "links": "\n".join(f"- [{problems()[x].title}](pages/{x}.md)" for x in names),
+        "measured_on": measured_on(rows),
+    }
+    page = PAGE.read_text(encoding="utf-8")
+    page = page.format(**{name: text.strip() for name, text in places.items()})
+    return page.replace("\n\n\n\n", "\n\n")  # where nothing is lacking
 
 
 def lacking(chosen: pd.DataFrame) -> str:
