@@ -90,16 +90,18 @@ def test_bfloat16(tmp_path, monkeypatch, capsys):
     np.testing.assert_allclose(found["lost"], np.mean(published["lost"][:2], 1), 0.05)
     for name, value in {"PROBLEMS": ["digits"], "RATES": [rate], "SEEDS": 2}.items():
         monkeypatch.setattr(bfloat16, name, value)
-    monkeypatch.setattr(digits, "steps", 40, raising=False)
+    monkeypatch.setattr(digits, "steps", 40)
     main(["bfloat16", "--results", str(tmp_path)])
     (path,) = tmp_path.rglob("*.jsonl")
     made = {record["setting"]: record for record in store.read(path)}
     assert [record["bytes"] for record in made.values()] == [12.0, 10.0, 10.0, 6.0]
     assert set(made["link"]) <= set(published)
     text = path.read_text()
+    capsys.readouterr()
     main(["bfloat16", "--results", str(tmp_path)])
     assert path.read_text() == text
-    assert all(name in capsys.readouterr().out for name in made)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in made)
 
 
 @pytest.mark.parametrize(
