@@ -5,14 +5,18 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# All packages with their versions; pip refuses a file whose hash is not listed there.
+# All packages with their versions; a file whose hash is not listed there is refused.
 REQUIREMENTS ?= --require-hashes --requirement constraints.txt
 BIN = $(VENV)/bin
-# Python compiles a module when it is first imported. To have pip compile them all took
-# more than half of the CPU time of an installation. So Python must keep what it has
-# compiled, or each of the hundreds of processes would compile all again.
-unexport PYTHONDONTWRITEBYTECODE
+# uv installs in seconds what takes pip a minute. But it reads none of pip's settings:
+# where only these say where the packages are, pip installs them.
+UV = .venv-uv/bin/python -m uv
 PIP_INSTALL = -m pip install --disable-pip-version-check --no-compile
+install = $(UV) pip install --python $(1)/bin/python $(2) \
+  || $(1)/bin/python $(PIP_INSTALL) $(2)
+# Neither compiles what it installs: Python does so when a module is first imported. So
+# Python must keep it, or each of the hundreds of processes would compile all again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALLED = $(VENV)/.installed
 
 .PHONY: demo test test-long test-fast test-package test-notebooks test-floors test-colab
@@ -115,6 +119,7 @@ PACKAGES_gpu = . "jax[cuda13]"
 PACKAGES_stacks = ".[test]" blackjax gpjax "haliax>=1.4.dev453" keras netket numpyro \
   optimistix
 OTHERS = $(patsubst %,.venv-%/.installed,tpu gpu stacks colab)
+UV_INSTALLED = .venv-uv/.installed
 
 traffic-tpu traffic-gpu: traffic-%: .venv-%/.installed
 	.venv-$*/bin/python -m benchmarks traffic --platform $(PLATFORM_$*) $(ARGS)
@@ -131,34 +136,40 @@ environment: $(INSTALLED)
 
 # Two targets at once would install into one environment: each waits for the other, and
 # then looks again whether there is anything left to do.
-$(INSTALLED) $(OTHERS): pyproject.toml constraints.txt
+$(INSTALLED) $(OTHERS): pyproject.toml constraints.txt | $(UV_INSTALLED)
 ifndef ALONE
+$(INSTALLED) $(OTHERS) $(UV_INSTALLED):
 	@$(PYTHON) .ci/alone.py $(@D)/.lock $(MAKE) --no-print-directory ALONE=yes $@
 else
+$(UV_INSTALLED):
+	$(PYTHON) -m venv .venv-uv
+	-.venv-uv/bin/python $(PIP_INSTALL) --constraint constraints.txt uv
+	touch $@
+
 $(INSTALLED):
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP_INSTALL) $(REQUIREMENTS)
-	$(BIN)/python $(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	$(call install,$(VENV),$(REQUIREMENTS))
+	$(call install,$(VENV),--no-deps --no-build-isolation --editable .)
 	touch $@
 
 .venv-colab/.installed:
 	$(PYTHON) -m venv .venv-colab
-	.venv-colab/bin/python $(PIP_INSTALL) --editable ".[notebooks]" $(COLAB) \
-	  nbclient pytest pytest-xdist
+	$(call install,.venv-colab,--editable ".[notebooks]" $(COLAB) \
+	  nbclient pytest pytest-xdist)
 	touch $@
 
 # The versions of constraints.txt without the hashes: XLA's compilers are not in it.
 $(filter-out .venv-colab/%,$(OTHERS)): .venv-%/.installed:
 	$(PYTHON) -m venv .venv-$*
 	grep '^[a-z]' constraints.txt | tr -d '\\' > .venv-$*/constraints.txt
-	.venv-$*/bin/python $(PIP_INSTALL) \
-	  --editable $(PACKAGES_$*) --constraint .venv-$*/constraints.txt
+	$(call install,.venv-$*,--editable $(PACKAGES_$*) \
+	  --constraint .venv-$*/constraints.txt)
 	touch $@
 endif
 
 # The newest versions for every Python that the package supports.
-lock:
-	uv pip compile --universal --python-version 3.11 pyproject.toml --upgrade \
+lock: $(UV_INSTALLED)
+	$(UV) pip compile --universal --python-version 3.11 pyproject.toml --upgrade \
 	  --extra test --extra lint --extra docs --generate-hashes --no-emit-index-url \
 	  --no-header --no-annotate --output-file constraints.txt
 

@@ -14,10 +14,11 @@ import numpy as np
 import optax
 
 ROOT = Path(__file__).parent.parent
-# Compiling is what most tests do. With the older of its two kinds of emitters XLA takes
-# a third of the time; from JAX 0.11 on it has the newer alone, so that both are tested.
-QUICK_FLAGS = (
-    "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
+# Compiling is what most tests do: their small programs in one piece. With the older of
+# its two kinds of emitters XLA takes a third of the time; from JAX 0.11 on it has the
+# newer alone, so that both are tested.
+QUICK_FLAGS = "--xla_cpu_parallel_codegen_split_count=1" + (
+    " --xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
 )
 # For programs that tests start: without LLVM's optimizations too, as in conftest.py.
 QUICK = {"XLA_FLAGS": QUICK_FLAGS, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}

@@ -42,8 +42,7 @@ def test_jobs_call_targets_of_the_makefile():
 def test_ci_run_does_what_github_does():
     jobs = WORKFLOWS["tests"]["jobs"].values()
     on_github = {target for job in jobs for target in called_by(job)}
-    here = set(re.findall(r"(?m)^ *make ([a-z-]+)", RUN))
-    here |= set(re.findall(r"(?:with_python \S+|tpu) ([a-z-]+)", RUN))
+    here = set(re.findall(r"(?m)^(?:with_python \S+|tpu|make) ([a-z-]+)", RUN))
     assert on_github - ON_GITHUB_ALONE <= here
 
 
@@ -84,18 +83,20 @@ SLOW_PYTHON = """#!/bin/sh
 case "$1 $2" in
   *alone.py*) exec {python} "$@" ;;
   "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
-  "-m pip") echo begin >> log; sleep 0.3; echo end >> log ;;
+  "-m {missing}") exit 1 ;;
+  "-m "*) echo begin "$2" >> log; sleep 0.3; echo end >> log ;;
 esac
 """
 
 
-def test_two_targets_at_once_install_one_after_the_other(tmp_path):
+@pytest.mark.parametrize("missing, installer", [("nothing", "uv"), ("uv", "pip")])
+def test_two_targets_at_once_install_one_after_the_other(missing, installer, tmp_path):
     folder = tmp_path / "a folder"
     (folder / ".ci").mkdir(parents=True)
     for path in ("Makefile", ".ci/alone.py", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / path, folder / path)
     slow = folder / "python"
-    slow.write_text(SLOW_PYTHON.format(python=sys.executable))
+    slow.write_text(SLOW_PYTHON.format(python=sys.executable, missing=missing))
     slow.chmod(slow.stat().st_mode | stat.S_IXUSR)
     make = ["make", "--silent", "PYTHON=./python", ".venv/.installed"]
     both = [
@@ -104,9 +105,14 @@ def test_two_targets_at_once_install_one_after_the_other(tmp_path):
     ]
     said = [process.communicate(timeout=60)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    # The packages, and then the clone.
-    assert (folder / "log").read_text().split() == ["begin", "end"] * 2
-    assert sum("waiting" in text for text in said) == 1
+    # pip installs uv, which installs the packages and then the clone.
+    log = (folder / "log").read_text().split()
+    assert log == [
+        *("begin", "pip", "end"),
+        *("begin", installer, "end"),
+        *("begin", installer, "end"),
+    ]
+    assert any("waiting" in text for text in said)
 
 
 @pytest.mark.long

@@ -76,7 +76,7 @@ def compiled_step(tx, params):
 
     step = jax.jit(step, donate_argnums=(0, 1))
     # As XLA does it for users, not with the flag that makes the tests quick.
-    options = {"xla_cpu_use_fusion_emitters": True} if QUICK_FLAGS else {}
+    options = {"xla_cpu_use_fusion_emitters": True} if "emitters" in QUICK_FLAGS else {}
     return step.lower(params, tx.init(params), params).compile(options).as_text()
 
 
