@@ -143,7 +143,8 @@ $(INSTALLED) $(OTHERS) $(UV_INSTALLED):
 else
 $(UV_INSTALLED):
 	$(PYTHON) -m venv .venv-uv
-	-.venv-uv/bin/python $(PIP_INSTALL) --constraint constraints.txt uv
+	sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > .venv-uv/requirements.txt
+	-.venv-uv/bin/python $(PIP_INSTALL) --requirement .venv-uv/requirements.txt
 	touch $@
 
 $(INSTALLED):
