@@ -67,7 +67,7 @@ def test_abstract_init(factory):
 
 
 @pytest.mark.slow
-@every_family
+@some
 def test_vmap_over_learning_rate_and_decay_rates(factory):
     params, g = params_like(), gradient(params_like())
     names = ("learning_rate", "b1", "b2", "eps", "eps_root")

@@ -93,7 +93,7 @@ def test_a_decay_has_one_structure_injected_or_not(factory):
         assert jax.tree.structure(inner) == jax.tree.structure(plain)
 
 
-@every_family
+@pytest.mark.parametrize("factory", [ao.adabelief, ao.aida, ao.ladabelief])
 def test_symbolic_shapes(factory):
     export = pytest.importorskip("jax.export")
     shape = export.symbolic_shape("b, c")
