@@ -42,7 +42,7 @@ def _all_in_bfloat16(tx: optax.GradientTransformation, projects: bool = False) -
     return Case(optax.chain(tx, stochastic_rounding()), projects, jnp.bfloat16)
 
 
-NAMES = """
+NAMING = """
 A name is an import path, or one of adabelief_optax. aida-k8 is Aida with k=8, the
 others have k=2; aida-loop is Aida as published, K rounds of projections. -bf16:
 parameters and gradients in bfloat16; -bf16-moments: both moments; -bf16-all: all of

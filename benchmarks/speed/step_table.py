@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import Any
 
-from benchmarks.speed.cases import NAMES, REFERENCE
+from benchmarks.speed.cases import NAMING, REFERENCE
 from benchmarks.speed.output import print_table
 from benchmarks.timing import STEPS_AT_ONCE
 
@@ -72,7 +72,7 @@ def print_updates(results: dict[str, Any], args: argparse.Namespace) -> None:
             row.append(f"{x['issuing_share']:.0%}")
         rows.append(row)
     print_table(rows)
-    print(REMARKS.format(steps=args.steps), NAMES, sep="")
+    print(REMARKS.format(steps=args.steps), NAMING, sep="")
     if bandwidth:
         print(GPU_REMARKS.format(terabytes=bandwidth / 1e12, at_once=STEPS_AT_ONCE))
     if left_out := set(args.optimizers) - results["optimizers"].keys():

@@ -12,7 +12,7 @@ import jax
 
 from benchmarks import machine
 from benchmarks.speed import programs
-from benchmarks.speed.cases import CASES, NAMES
+from benchmarks.speed.cases import CASES, NAMING
 from benchmarks.speed.compilers import PACKAGES, topology
 from benchmarks.speed.output import add_shared_arguments, print_table, write
 
@@ -35,7 +35,7 @@ compile: CPU seconds of tracing, lowering and compiling, as a ratio to optax.ada
 temporary, peak: memory of a device, bytes per parameter that it holds.
 orders: of layers of a Transformer, eight split over all devices, or one on one device.
     What a program donates is before the arrow, and in what order it returns it after.
-{NAMES}"""
+{NAMING}"""
 
 
 def table(found: dict[str, programs.Row]) -> list[list[str]]:
