@@ -187,8 +187,8 @@ def test_sharded_equals_whole(name, kind, steps=8):
         # No shardings are asked for, where the compiler can find them.
         asked = {} if SHARDY else dict(out_shardings=(of_params, of_state))
         step = compiled(step, params, state, params, donate_argnums=(0, 1, 2), **asked)
-        assert not (SHARDY and moved(step.as_text()))
-        assert "transpose(" not in step.as_text()
+        hlo = step.as_text()
+        assert not (SHARDY and (moved(hlo) or "transpose(" in hlo))
         for i in range(steps):
             g = shard(gradient(whole_params(), i), mesh)
             params, state = step(g, state, params)
@@ -233,16 +233,15 @@ def all_reduces_of_update(tx, params):
     return count("all-reduce", update.as_text())
 
 
-@pytest.mark.quick
 @needs_shardy
 @pytest.mark.parametrize(
     ("tx", "layers", "expected"),
     [
         (ao.adabelief(0.1), 3, 0),
         (ao.aida(0.1, k=1), 3, 1),
-        (ao.aida(0.1, k=8), 12, 1),
+        pytest.param(ao.aida(0.1, k=8), 12, 1, marks=pytest.mark.quick),
         (ao.ladam(0.1), 3, 1),
-        (ao.ladabelief(0.1), 12, 1),
+        pytest.param(ao.ladabelief(0.1), 12, 1, marks=pytest.mark.quick),
         (ao.ladabelief(0.1, processing="post"), 3, 1),
     ],
     ids=["adabelief", "aida-k1", "aida-k8", "ladam", "ladabelief", "ladabelief-post"],
