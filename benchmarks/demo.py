@@ -18,6 +18,7 @@ import argparse
 import os
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,8 +124,9 @@ def tune(method: Method, splits: Sequence, epochs: int, count: int) -> Runs:
     rates, seeds = np.repeat(grid, count), np.tile(range(count), len(grid))
     ids = np.tile(np.arange(len(splits[0][1])), (epochs, 1))
     orders = [np.random.default_rng(seed).permuted(ids, axis=1) for seed in seeds]
-    run = jax.jit(jax.vmap(lambda *drawn: train(make, splits, *drawn)))
-    found = run(rates, jax.vmap(jax.random.key)(seeds), np.stack(orders))
+    run = jax.jit(jax.vmap(partial(train, make), (None, 0, 0, 0)))
+    keys = jax.vmap(jax.random.key)(seeds)
+    found = jax.device_get(run(splits, rates, keys, np.stack(orders)))
     return Runs(*(np.reshape(a, (len(grid), count, *a.shape[1:])) for a in found))
 
 
