@@ -135,11 +135,11 @@ step-time-gpu: .venv-gpu/.installed
 environment: $(INSTALLED)
 
 # Two targets at once would install into one environment: each waits for the other, and
-# then looks again whether there is anything left to do.
+# then looks again whether there is anything left to do. (uv itself locks .lock there.)
 $(INSTALLED) $(OTHERS): pyproject.toml constraints.txt | $(UV_INSTALLED)
 ifndef ALONE
 $(INSTALLED) $(OTHERS) $(UV_INSTALLED):
-	@$(PYTHON) .ci/alone.py $(@D)/.lock $(MAKE) --no-print-directory ALONE=yes $@
+	@$(PYTHON) .ci/alone.py $(@D)/.alone $(MAKE) --no-print-directory ALONE=yes $@
 else
 $(UV_INSTALLED):
 	$(PYTHON) -m venv .venv-uv
