@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
@@ -461,6 +463,38 @@ def test_masked_rounds_only_what_it_shows():
     found = trained(tx)[0]
     assert_same_bits(found["a"], trained(sgd())[0]["a"])
     assert_same_bits(found["b"], trained(optax.sgd(1.0))[0]["b"])
+
+
+@pytest.mark.slow
+def test_nnx_optimizer():
+    class Model(nnx.Module):
+        def __init__(self):
+            self.a, self.b, self.c = (nnx.Param(x) for x in params_of().values())
+
+    model, tx = Model(), adabelief()
+    optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
+    for i in range(5):
+        grads = nnx.state(model, nnx.Param)
+        nnx.replace_by_pure_dict(grads, gradients_of(i))
+        optimizer.update(model, grads)
+    found = nnx.to_pure_dict(nnx.state(model, nnx.Param))
+    step = step_of(tx)  # as is, since `optimizer.update` is not jitted here
+    assert_same_bits(found, trained(tx, step=step)[0])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_resumes_bit_for_bit(tmp_path):
+    tx = adabelief()
+    half = trained(tx, steps=4)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "4", half)
+        checkpointer.wait_until_finished()
+        like = jax.tree.map(jnp.zeros_like, half)
+        params, state = checkpointer.restore(tmp_path / "4", like)
+    step = jax.jit(step_of(tx))
+    for i in range(4, 8):
+        params, state = step(params, state, gradients_of(i))
+    assert_same_bits((params, state), trained(tx, steps=8))
 
 
 SPECS = {"a": P("x", "y"), "b": P(("x", "y")), "c": P()}
