@@ -1,4 +1,4 @@
-"""Prints what the tests of the package need, for pip, at the lowest versions allowed.
+"""Prints what the tests need at the lowest versions allowed.
 
 JAX and what builds on it have their lowest version, and all else its newest.
 """
@@ -11,7 +11,7 @@ ON_JAX = ("chex>", "equinox>", "flax>", "jax>", "optax>", "orbax-checkpoint>")
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 extras = project["optional-dependencies"]
-needed = [extras[name] for name in extras if name not in ("docs", "lint")]
+needed = [extras[name] for name in extras if name != "lint"]
 for requirement in sorted({*itertools.chain(project["dependencies"], *needed)}):
     if requirement.startswith(ON_JAX):
         print(requirement.replace(">=", "=="))

@@ -83,6 +83,8 @@ def test_steps_of_a_clamped_gradient_are_as_long_as_the_caveats_say():
 
 @pytest.mark.parametrize(("name", "code"), BLOCKS)
 def test_code_runs(name, code):
+    if "jax.shard_map" in code and not hasattr(jax, "shard_map"):
+        pytest.skip("jax.shard_map needs JAX 0.7 or newer")
     with jax.numpy_rank_promotion("allow"):  # as users have it
         exec(compile(code, name, "exec"), {"__name__": "readme"})
 
