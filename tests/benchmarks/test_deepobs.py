@@ -57,7 +57,7 @@ def test_hessians_and_data_have_the_published_numbers(number):
         assert batch.shape == (896, 100)
         found.append(float(measure(problem, params, batch)["loss"]))
     for value, printed in zip(found, CHECK_VALUES[number].split(), strict=True):
-        # All digits that are printed; float32 sums, whose order depends on XLA's version.
+        # All digits that are printed; float32 sums depend on XLA's version.
         assert value == pytest.approx(
             float(printed), abs=0.51 * 10.0 ** -len(printed.split(".")[1]), rel=5e-7
         )
