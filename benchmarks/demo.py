@@ -16,6 +16,7 @@ steps to 95 %   of validation accuracy, evaluated every 4 steps: median of the
 
 import argparse
 import os
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -208,8 +209,13 @@ def run(args: argparse.Namespace) -> None:
     splits, results, picture = load_splits(), [], out / "learning-curves.png"
     print(f"{__doc__}\nJAX {jax.__version__}, {jax.devices()}, {os.cpu_count()} cores")
     print("images to train, validate and test:", *(len(digits) for _, digits in splits))
-    for method in tqdm([METHODS[name] for name in args.optimizers]):
-        results.append((method, tune(method, splits, epochs, seeds)))
+    try:
+        for method in tqdm([METHODS[name] for name in args.optimizers]):
+            results.append((method, tune(method, splits, epochs, seeds)))
+    except KeyboardInterrupt:  # what has ended is not lost
+        if results:
+            print_results(results)
+        sys.exit(f"stopped after {len(results)} of {len(args.optimizers)} optimizers")
     print_results(results)
     save_picture(results, picture)
     print(f"\nsaved {picture}")

@@ -27,6 +27,20 @@ def test_the_tables_fit_80_columns_and_show_no_infinity(tmp_path, monkeypatch, c
         assert any(re.match(row, line) for line in lines)
 
 
+def test_ctrl_c_prints_what_has_ended(tmp_path, monkeypatch, capsys):
+    answers = iter([runs(0.9)])
+
+    def tune(*_):
+        for answer in answers:
+            return answer
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "tune", tune)
+    with pytest.raises(SystemExit, match="stopped after 1 of 2 optimizers"):
+        main(["demo", "--optimizers", "adam,aida", "--out", str(tmp_path)])
+    assert re.findall(r"^(Adam|Aida) .* ± ", capsys.readouterr().out, re.M) == ["Adam"]
+
+
 @pytest.mark.long
 def test_what_the_demo_trains(tmp_path, capsys):
     main(["demo", "--smoke", "--optimizers", "adam,aida", "--out", str(tmp_path)])

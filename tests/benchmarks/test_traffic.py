@@ -210,7 +210,7 @@ def test_a_large_model_has_7_b_parameters_in_one_array_or_many():
     assert [len(apart), len(scanned)] == [32 * 9 + 3, 9 + 3]
 
 
-@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="needs a newer JAX")
+@pytest.mark.skipif(not hasattr(jax, "set_mesh"), reason="needs JAX 0.7 or newer")
 def test_a_model_is_split_in_every_way(monkeypatch):
     blocks = [jax.ShapeDtypeStruct((128, 256), jnp.float32)] * 2
     head = jax.ShapeDtypeStruct((128,), jnp.float32)

@@ -78,13 +78,17 @@ def test_a_newer_push_stops_the_tests_of_an_older_one():
     assert group["group"] != WORKFLOWS["release"]["concurrency"]["group"]
 
 
-# A Python that says when it begins and ends to install, and takes its time.
+# A Python that says when it begins and ends to install, and takes its time. Its uv
+# fails if another program holds the lock that uv itself takes.
 SLOW_PYTHON = """#!/bin/sh
 case "$1 $2" in
   *alone.py*) exec {python} "$@" ;;
-  "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+  "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; exit ;;
   "-m {missing}") exit 1 ;;
-  "-m "*) echo begin "$2" >> log; sleep 0.3; echo end >> log ;;
+  "-m uv"*) [ ! -e .venv/.lock ] || exit 1 ;;
+esac
+case "$1" in
+  -m) echo begin "$2" >> log; sleep 0.3; echo end >> log ;;
 esac
 """
 

@@ -465,6 +465,15 @@ def test_masked_rounds_only_what_it_shows():
     assert_same_bits(found["b"], trained(optax.sgd(1.0))[0]["b"])
 
 
+def test_multisteps_moves_at_every_second_step():
+    tx = optax.MultiSteps(sgd(), every_k_schedule=2)
+    start = params_of()
+    one, state = trained(tx, steps=1)
+    assert_same_bits(one, start)
+    two, _ = jax.jit(step_of(tx))(one, state, gradients_of(1))
+    assert (two["a"] != one["a"]).any()
+
+
 @pytest.mark.slow
 def test_nnx_optimizer():
     class Model(nnx.Module):
