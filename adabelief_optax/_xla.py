@@ -30,9 +30,14 @@ would compute s again inside the parameter update. That would need the old s aft
 overwritten: a copy, and twice the work. So we add eps_root to the square first (the
 parentheses in `_moments.py`).
 
-CPU, averages of 16 bits. XLA would keep the unrounded m, from which s was made, in an
-array of its own. `average_again` writes m as another formula, so that XLA computes it
-again instead.
+CPU, averages of 16 bits. XLA gives plain sums to a library that takes whole arrays of
+32 bits, so it would keep m in one. We first add up rows of some hundred neighbours, all
+sums of a leaf in one loop. To XLA this is no plain sum, and it computes m inside. The
+old m then comes after the sums, so that the new one can be written over it. (An average
+of 32 bits needs no array but its own, and plain sums are the most exact.)
+
+Where nothing is summed, XLA would keep the unrounded m, from which s was made.
+`average_again` writes m as another formula, so that XLA computes it again instead.
 
 Numbers of 16 bits. XLA may leave out a cast to 16 bits that a cast back undoes, in one
 program and not in another. It may not leave out `rounded_for_certain`.
@@ -42,6 +47,7 @@ We take the three sums of a small leaf as one, and the projections of sixteen le
 those of one array.
 """
 
+import math
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple
@@ -58,6 +64,7 @@ from adabelief_optax._projection import mutual_scales
 _SPEC: Callable[..., PartitionSpec] = PartitionSpec
 _LARGE = 2**16  # entries; XLA sums fewer in one kernel
 _SMALL = 2**12  # up to here one stacked sum is as fast as three
+_ROW = range(2**8, 2**4, -1)  # neighbours whose sum a CPU makes first
 _FEW = 16  # small leaves whose projections are those of one array
 _ALIKE = 4  # leaves that share their kernels on a GPU
 _TOGETHER = 32  # single numbers that one kernel writes there
@@ -85,7 +92,7 @@ class _Platform(NamedTuple):
     """What is done for a kind of device, and not for others."""
 
     gpu: bool = False
-    keeps_order: bool = False  # whether one array must be made after another
+    cpu: bool = False
 
 
 def run(
@@ -152,10 +159,10 @@ def _answers(
     answer = partial(_answers_for, predict, leaves, asked)
     if not is_traced(asked[0].m):
         return answer(_Platform())
-    on_gpu = partial(answer, _Platform(gpu=True, keeps_order=True))
+    on_gpu = partial(answer, _Platform(gpu=True))
     platforms = {"cuda": on_gpu, "rocm": on_gpu}
     if not all(is_wide(leaf.m) for leaf in leaves):
-        platforms["cpu"] = partial(answer, _Platform(keeps_order=True))
+        platforms["cpu"] = partial(answer, _Platform(cpu=True))
     answers: list[tuple[Any, jax.Array]] = jax.lax.platform_dependent(
         default=partial(answer, _Platform()), **platforms
     )
@@ -171,7 +178,7 @@ def _answers_for(
     groups = _groups(asked, platform.gpu)
     arrays = [[asked[i].arrays for i in group] for group in groups]
     layers = tuple(tuple(asked[i].layers for i in group) for group in groups)
-    sums = _sums(arrays, layers, platform.gpu)
+    sums = _sums(arrays, layers, platform)
     answers: dict[int, tuple[Any, jax.Array]] = {}
     for group, of_group in zip(groups, sums, strict=True):
         rounds = asked[group[0]].rounds
@@ -241,12 +248,14 @@ def _split(x: jax.Array, layers: Layers) -> tuple[str, ...]:
 def _sums(
     arrays: list[list[tuple[jax.Array, ...]]],
     layers: tuple[tuple[Layers, ...], ...],
-    gpu: bool,
+    platform: _Platform,
 ) -> list[jax.Array]:
     """Returns the sums of each group, of shape [arrays of a leaf, leaves, *layers]."""
     first = [group[0][0] for group in arrays]
     names = [_split(x, of[0]) for x, of in zip(first, layers, strict=True)]
-    on_each = partial(_sums_on_each_device, layers=layers, names=names, gpu=gpu)
+    on_each = partial(
+        _sums_on_each_device, layers=layers, names=names, platform=platform
+    )
     explicit = [x for x in first if _explicit_axes(x)]
     if not (explicit and any(names)):
         return on_each(arrays)
@@ -277,9 +286,9 @@ def _sums_on_each_device(
     arrays: list[list[tuple[jax.Array, ...]]],
     layers: tuple[tuple[Layers, ...], ...],
     names: list[tuple[str, ...]],
-    gpu: bool,
+    platform: _Platform,
 ) -> list[jax.Array]:
-    sums = [_local_sums(*group, gpu) for group in zip(arrays, layers, strict=True)]
+    sums = [_local_sums(*group, platform) for group in zip(arrays, layers, strict=True)]
     together: dict[Any, list[int]] = {}
     for i, (x, split) in enumerate(zip(sums, names, strict=True)):
         if split:
@@ -294,11 +303,15 @@ def _sums_on_each_device(
 
 
 def _local_sums(
-    group: list[tuple[jax.Array, ...]], layers: tuple[Layers, ...], gpu: bool
+    group: list[tuple[jax.Array, ...]],
+    layers: tuple[Layers, ...],
+    platform: _Platform,
 ) -> jax.Array:
     """Returns the sums of a group over what this device has of each layer."""
     x = group[0][0]
-    if not (gpu and _is_one_layer(x, layers[0]) and _is_here(x)):
+    if not (platform.gpu and _is_one_layer(x, layers[0]) and _is_here(x)):
+        if platform.cpu and _is_here(x):
+            group = list(map(_sums_of_rows, group, layers))
         return jnp.stack(list(map(_sums_of_leaf, group, layers)), 1)
     parts = [
         jnp.stack(list(map(_first_sum, column))) for column in zip(*group, strict=True)
@@ -309,10 +322,41 @@ def _local_sums(
 
 
 def _is_here(x: jax.Array) -> bool:
-    # Parts of an array that XLA splits by itself would have to travel.
-    mesh, spec = jax.typeof(x).sharding.mesh, jax.typeof(x).sharding.spec
-    known = AxisType.Auto not in (mesh.axis_types or ()) and not any(spec)
-    return mesh.size <= 1 or known
+    """Returns whether x is known to be on one device as a whole."""
+    sharding = jax.typeof(x).sharding
+    whole = sharding.mesh.size <= 1 or not any(sharding.spec)
+    return whole and not _is_automatic(x)
+
+
+def _is_automatic(x: jax.Array) -> bool:
+    """Returns whether XLA may split x by itself: its parts would have to travel."""
+    mesh = jax.typeof(x).sharding.mesh
+    return mesh.size > 1 and AxisType.Auto in (mesh.axis_types or ())
+
+
+def _sums_of_rows(
+    arrays: tuple[jax.Array, ...], layers: Layers
+) -> tuple[jax.Array, ...]:
+    """Returns sums of neighbours in each array, of all arrays in one loop."""
+    x = arrays[0]
+    # A loop of one sum would be a plain sum: it sums two halves.
+    halves = 2 if len(arrays) == 1 else 1
+    outer = x.shape[: max(layers.axes, default=-1) + 1]
+    size = math.prod(x.shape[len(outer) :])
+    if not isinstance(x.size, int) or x.size <= _SMALL:
+        return arrays
+    row = next((n for n in _ROW if size % n == 0 and n % halves == 0), None)
+    if row is None:
+        return arrays
+    rows = [x.reshape(*outer, -1, halves, row // halves) for x in arrays]
+    operands = tuple(x[..., i, :] for x in rows for i in range(halves))
+    zeros = (jnp.zeros([], x.dtype),) * len(operands)
+    sums = jax.lax.reduce(operands, zeros, _added, (len(outer) + 1,))
+    return tuple(sum(sums[i : i + halves]) for i in range(0, len(sums), halves))
+
+
+def _added(x: tuple[Any, ...], y: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(a + b for a, b in zip(x, y, strict=True))
 
 
 def _sums_of_leaf(arrays: tuple[jax.Array, ...], layers: Layers) -> jax.Array:
@@ -370,19 +414,17 @@ def _again(
         sums: those of the leaf and of the others in its group.
         square: the leaf's sums of squares.
     """
-    mean_alone = len(asked.arrays) == 1
-    if not platform.keeps_order or (mean_alone and not platform.gpu):
-        return asked.m
     if not is_wide(leaf.m):
         # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
         # bits. To add a number that XLA cannot know to be 0 does not.
-        if not is_large(leaf.m):
+        late = platform.gpu or (platform.cpu and not _is_automatic(leaf.m))
+        if not late or not is_large(leaf.m):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
         late = leaf.m + spread(zero, leaf.m, asked.layers).astype(leaf.m.dtype)
         return predict(leaf._replace(m=late))
     # After one sum, that of |e|², a large m is read from where it has been written.
-    if not platform.gpu or (mean_alone and is_large(leaf.m)):
+    if not platform.gpu or (len(asked.arrays) == 1 and is_large(leaf.m)):
         return asked.m
     late, _ = jax.lax.optimization_barrier((leaf.m, sums))
     return predict(leaf._replace(m=late))

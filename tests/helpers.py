@@ -35,14 +35,14 @@ def float64():
 
 
 @contextlib.contextmanager
-def as_on_gpu():
-    """Traces what is meant for GPUs, for XLA on CPU."""
+def as_on(platform):
+    """Traces what is meant for another platform, for XLA on CPU."""
 
-    def for_cuda(*arrays, cuda=None, default, **others):
-        return (cuda or default)(*arrays)
+    def for_platform(*arrays, default, **others):
+        return others.get(platform, default)(*arrays)
 
     jax.clear_caches()
-    with mock.patch.object(jax.lax, "platform_dependent", for_cuda):
+    with mock.patch.object(jax.lax, "platform_dependent", for_platform):
         yield
     jax.clear_caches()
 
