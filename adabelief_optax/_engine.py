@@ -131,7 +131,7 @@ class Belief(NamedTuple):
         m_hat = self.numerator(now, g, widen(m))
         v = jnp.sqrt(correct(widen(d), now.c2)) + self.eps
         if self.processing == "post":
-            (total,), _ = yield Sums((1 / v,), layers, m)
+            (total,), _ = yield Sums((1 / v,), layers)
             v = spread(1 / mean(total, v, layers), v, layers)
         u = m_hat / spread(v, m_hat, layers)
         if now.r is not None:

@@ -76,16 +76,16 @@ class Sums(NamedTuple):
     """What a step asks for: sums of arrays over the layers of its leaf.
 
     The answer is a pair: the sums, on a leading axis, or the scales that `rounds` of
-    projection make of them; and m, which may have been computed again.
+    projection make of them; and m, if it is given, perhaps computed again.
     """
 
     arrays: tuple[jax.Array, ...]
     layers: Layers
-    m: jax.Array
+    m: jax.Array | None = None
     rounds: tuple[tuple[Any, Any], ...] = ()
 
 
-Steps = Generator[Sums, tuple[Any, jax.Array], Any]
+Steps = Generator[Sums, tuple[Any, Any], Any]
 
 
 class _Platform(NamedTuple):
@@ -154,16 +154,16 @@ def _through_an_array(numbers: list[jax.Array]) -> list[jax.Array]:
 
 def _answers(
     predict: Callable[[Any], jax.Array], leaves: list[Any], asked: list[Sums]
-) -> list[tuple[Any, jax.Array]]:
+) -> list[tuple[Any, jax.Array | None]]:
     """Returns the answers to what all leaves ask for, as suits the platform."""
     answer = partial(_answers_for, predict, leaves, asked)
-    if not is_traced(asked[0].m):
+    if not is_traced(asked[0].arrays[0]):
         return answer(_Platform())
     on_gpu = partial(answer, _Platform(gpu=True))
     platforms = {"cuda": on_gpu, "rocm": on_gpu}
     if not all(is_wide(leaf.m) for leaf in leaves):
         platforms["cpu"] = partial(answer, _Platform(cpu=True))
-    answers: list[tuple[Any, jax.Array]] = jax.lax.platform_dependent(
+    answers: list[tuple[Any, jax.Array | None]] = jax.lax.platform_dependent(
         default=partial(answer, _Platform()), **platforms
     )
     return answers
@@ -174,12 +174,12 @@ def _answers_for(
     leaves: list[Any],
     asked: list[Sums],
     platform: _Platform,
-) -> list[tuple[Any, jax.Array]]:
+) -> list[tuple[Any, jax.Array | None]]:
     groups = _groups(asked, platform.gpu)
     arrays = [[asked[i].arrays for i in group] for group in groups]
     layers = tuple(tuple(asked[i].layers for i in group) for group in groups)
     sums = _sums(arrays, layers, platform)
-    answers: dict[int, tuple[Any, jax.Array]] = {}
+    answers: dict[int, tuple[Any, jax.Array | None]] = {}
     for group, of_group in zip(groups, sums, strict=True):
         rounds = asked[group[0]].rounds
         results = _scales(of_group, *_known_apart(rounds)) if rounds else of_group
@@ -403,7 +403,7 @@ def _again(
     platform: _Platform,
     sums: jax.Array,
     square: jax.Array,
-) -> jax.Array:
+) -> jax.Array | None:
     """Returns m, perhaps computed again from an old m that comes after the sums.
 
     Args:
@@ -414,11 +414,13 @@ def _again(
         sums: those of the leaf and of the others in its group.
         square: the leaf's sums of squares.
     """
+    if asked.m is None:
+        return None
     if not is_wide(leaf.m):
         # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
         # bits. To add a number that XLA cannot know to be 0 does not.
-        late = platform.gpu or (platform.cpu and not _is_automatic(leaf.m))
-        if not late or not is_large(leaf.m):
+        on_cpu = platform.cpu and not _is_automatic(leaf.m)
+        if not (platform.gpu or on_cpu) or not is_large(leaf.m):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
         late = leaf.m + spread(zero, leaf.m, asked.layers).astype(leaf.m.dtype)

@@ -185,6 +185,36 @@ def test_a_bfloat16_state_raises_no_peak_on_cpu():
     assert len(bytes_a_parameter) == 6 and max(bytes_a_parameter) < 0.2
 
 
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"amsgrad": True, "nesterov": True},
+        {"rectify": True, "decay": "coupled", "weight_decay": 0.1},
+        {"momentum": False},
+        {"mu_dtype": "float32"},
+        {"nu_dtype": "float32"},
+    ],
+    ids=str,
+)
+@every(
+    {**FAMILY, "ladabelief-post": functools.partial(ao.ladabelief, processing="post")}
+)
+def test_large_leaves_of_16_bits_in_and_outside_jit(factory, switches):
+    tx = factory(0.1, **{"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"} | switches)
+    params = leaves(2, (300, 300))
+    g, m = (gradient(params, seed) for seed in (0, 1))
+    state = tx.init(params)
+    kept = jax.tree.map(lambda x, y: x.astype(y.dtype), m, optax.tree.get(state, "mu"))
+    state = optax.tree.set(state, mu=kept)
+    found, expected = jax.jit(tx.update)(g, state, params), tx.update(g, state, params)
+    nu, expected_nu = (optax.tree.get(x[1], "nu") for x in (found, expected))
+    assert_close(nu, expected_nu, 1e-2)
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert (x.shape, x.dtype) == (y.shape, y.dtype)
+        assert np.isfinite(x.astype(float)).all()
+
+
 @pytest.mark.parametrize("stacked", [0, 1, frozenset({1}), frozenset({-1})], ids=str)
 @every({"aida": LOW_AIDA, "ladabelief": LOW_LADABELIEF})
 def test_sums_of_rows_are_the_sums(factory, stacked):
