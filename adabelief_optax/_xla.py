@@ -161,7 +161,9 @@ def _answers(
         return answer(_Platform())
     on_gpu = partial(answer, _Platform(gpu=True))
     platforms = {"cuda": on_gpu, "rocm": on_gpu}
-    if not all(is_wide(leaf.m) for leaf in leaves):
+    # What is summed is made of m, or of the stepsizes, which s makes.
+    of = (x.s if y.m is None else x.m for x, y in zip(leaves, asked, strict=True))
+    if not all(map(is_wide, of)):
         platforms["cpu"] = partial(answer, _Platform(cpu=True))
     answers: list[tuple[Any, jax.Array | None]] = jax.lax.platform_dependent(
         default=partial(answer, _Platform()), **platforms

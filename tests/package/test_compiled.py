@@ -161,8 +161,10 @@ import adabelief_optax as ao
 shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,)]
 for dtype in (jnp.float32, jnp.bfloat16):
     params = [jnp.ones(shape, dtype) for shape in shapes]
-    for method in (ao.adabelief, ao.aida, ao.ladabelief):
-        tx = method(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16")
+    for name in ("adabelief", "aida", "ladabelief", "post"):
+        switches = {"processing": "post"} if name == "post" else {}
+        method = ao.ladabelief if name == "post" else getattr(ao, name)
+        tx = method(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16", **switches)
 
         def step(params, state, g):
             updates, state = tx.update(g, state, params)
@@ -182,7 +184,7 @@ def test_a_bfloat16_state_raises_no_peak_on_cpu():
     done = python("-W", "error", "-c", TEMPORARY, XLA_FLAGS=flags)
     assert done.returncode == 0, done.stderr
     bytes_a_parameter = list(map(float, done.stdout.split()))
-    assert len(bytes_a_parameter) == 6 and max(bytes_a_parameter) < 0.2
+    assert len(bytes_a_parameter) == 8 and max(bytes_a_parameter) < 0.2
 
 
 @pytest.mark.parametrize(
