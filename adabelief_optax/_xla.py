@@ -354,7 +354,7 @@ def _sums_of_rows(
     operands = tuple(x[..., i, :] for x in rows for i in range(halves))
     zeros = (jnp.zeros([], x.dtype),) * len(operands)
     sums = jax.lax.reduce(operands, zeros, _added, (len(outer) + 1,))
-    return tuple(sum(sums[i : i + halves]) for i in range(0, len(sums), halves))
+    return tuple(sums) if halves == 1 else (sums[0] + sums[1],)
 
 
 def _added(x: tuple[Any, ...], y: tuple[Any, ...]) -> tuple[Any, ...]:
