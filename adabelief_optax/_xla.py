@@ -341,20 +341,37 @@ def _sums_of_rows(
 ) -> tuple[jax.Array, ...]:
     """Returns sums of neighbours in each array, of all arrays in one loop."""
     x = arrays[0]
+    if not _has_rows(x, layers):
+        return arrays
     # A loop of one sum would be a plain sum: it sums two halves.
     halves = 2 if len(arrays) == 1 else 1
-    outer = x.shape[: max(layers.axes, default=-1) + 1]
-    size = math.prod(x.shape[len(outer) :])
-    if not isinstance(x.size, int) or x.size <= _SMALL:
-        return arrays
-    row = next((n for n in _ROW if size % n == 0 and n % halves == 0), None)
-    if row is None:
-        return arrays
-    rows = [x.reshape(*outer, -1, halves, row // halves) for x in arrays]
+    outer, size = x.shape[: _first_inside(layers)], _neighbours(x, layers)
+    fitting = (n for n in _ROW if size % n == 0 and n % halves == 0)
+    row = next(fitting, min(_ROW.start, size + size % halves))
+    rows = [x.reshape(*outer, size) for x in arrays]
+    if size % row:
+        wider = [(0, 0)] * len(outer) + [(0, -size % row)]
+        rows = [jnp.pad(x, wider) for x in rows]
+    rows = [x.reshape(*outer, -1, halves, row // halves) for x in rows]
     operands = tuple(x[..., i, :] for x in rows for i in range(halves))
     zeros = (jnp.zeros([], x.dtype),) * len(operands)
     sums = jax.lax.reduce(operands, zeros, _added, (len(outer) + 1,))
     return tuple(sums) if halves == 1 else (sums[0] + sums[1],)
+
+
+def _has_rows(x: jax.Array, layers: Layers) -> bool:
+    """Returns whether a CPU sums rows first: of small leaves it need not."""
+    large = isinstance(x.size, int) and x.size > _SMALL
+    return large and _neighbours(x, layers) >= _ROW.stop
+
+
+def _neighbours(x: jax.Array, layers: Layers) -> int:
+    """Returns how many entries of one layer lie side by side."""
+    return math.prod(x.shape[_first_inside(layers) :])
+
+
+def _first_inside(layers: Layers) -> int:
+    return max(layers.axes, default=-1) + 1
 
 
 def _added(x: tuple[Any, ...], y: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -422,6 +439,7 @@ def _again(
         # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
         # bits. To add a number that XLA cannot know to be 0 does not.
         on_cpu = platform.cpu and not _is_automatic(leaf.m)
+        on_cpu = on_cpu and _has_rows(leaf.m, asked.layers)
         if not (platform.gpu or on_cpu) or not is_large(leaf.m):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)

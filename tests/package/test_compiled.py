@@ -160,8 +160,9 @@ import adabelief_optax as ao
 
 shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,)]
 for dtype in (jnp.float32, jnp.bfloat16):
-    params = [jnp.ones(shape, dtype) for shape in shapes]
     for name in ("adabelief", "aida", "ladabelief", "post"):
+        odd = [(499, 499)] * (name in ("adabelief", "aida"))
+        params = [jnp.ones(shape, dtype) for shape in shapes + odd]
         switches = {"processing": "post"} if name == "post" else {}
         method = ao.ladabelief if name == "post" else getattr(ao, name)
         tx = method(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16", **switches)
