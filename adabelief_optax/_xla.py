@@ -345,7 +345,7 @@ def _sums_of_rows(
         return arrays
     # A loop of one sum would be a plain sum: it sums two halves.
     halves = 2 if len(arrays) == 1 else 1
-    outer, size = x.shape[: _first_inside(layers)], _neighbours(x, layers)
+    outer, size = _neighbours(x, layers)
     fitting = (n for n in _ROW if size % n == 0 and n % halves == 0)
     row = next(fitting, min(_ROW.start, size + size % halves))
     rows = [x.reshape(*outer, size) for x in arrays]
@@ -362,16 +362,13 @@ def _sums_of_rows(
 def _has_rows(x: jax.Array, layers: Layers) -> bool:
     """Returns whether a CPU sums rows first: of small leaves it need not."""
     large = isinstance(x.size, int) and x.size > _SMALL
-    return large and _neighbours(x, layers) >= _ROW.stop
+    return large and _neighbours(x, layers)[1] >= _ROW.stop
 
 
-def _neighbours(x: jax.Array, layers: Layers) -> int:
-    """Returns how many entries of one layer lie side by side."""
-    return math.prod(x.shape[_first_inside(layers) :])
-
-
-def _first_inside(layers: Layers) -> int:
-    return max(layers.axes, default=-1) + 1
+def _neighbours(x: jax.Array, layers: Layers) -> tuple[tuple[int, ...], int]:
+    """Returns the lengths of the axes before, and how many entries lie side by side."""
+    inside = max(layers.axes, default=-1) + 1
+    return x.shape[:inside], math.prod(x.shape[inside:])
 
 
 def _added(x: tuple[Any, ...], y: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -438,9 +435,8 @@ def _again(
     if not is_wide(leaf.m):
         # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
         # bits. To add a number that XLA cannot know to be 0 does not.
-        on_cpu = platform.cpu and not _is_automatic(leaf.m)
-        on_cpu = on_cpu and _has_rows(leaf.m, asked.layers)
-        if not (platform.gpu or on_cpu) or not is_large(leaf.m):
+        rows = _has_rows(leaf.m, asked.layers) and not _is_automatic(leaf.m)
+        if not (platform.gpu or (platform.cpu and rows)) or not is_large(leaf.m):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
         late = leaf.m + spread(zero, leaf.m, asked.layers).astype(leaf.m.dtype)
