@@ -137,8 +137,13 @@ def main() -> None:
             print(f"resumed at step {start}")
         if start > args.steps:
             raise SystemExit(f"--steps is {args.steps}, but {start} are done already")
-        # Drops the points that a killed run has written after its last checkpoint.
-        writer = SummaryWriter(str(events), purge_step=start + 1)
+        # purge_step drops the points that a killed run has written after its last
+        # checkpoint. Without the suffix, a run that goes on within the same second
+        # would write over the file of the one before.
+        suffix = f".{time.time_ns()}"
+        writer = SummaryWriter(
+            str(events), purge_step=start + 1, filename_suffix=suffix
+        )
         for step in range(start + 1, args.steps + 1):
             batch = np.random.default_rng(step).integers(1500, size=BATCH)
             images, labels = x[batch], y[batch]

@@ -229,10 +229,13 @@ def train(args: argparse.Namespace, manager: ocp.CheckpointManager) -> Any:
     say(f"resumed at step {done}" if done else "begins")
     params, opt_state = state or program.init()
     images, labels = digits()
-    # Drops the points that a killed run has written after its last checkpoint.
+    # purge_step drops the points that a killed run has written after its last
+    # checkpoint. Without the suffix, a run that goes on within the same second would
+    # write over the file of the one before.
     writer = SummaryWriter(
         str(args.directory / "events"),
         purge_step=done + 1,
+        filename_suffix=f".{time.time_ns()}",
         write_to_disk=jax.process_index() == 0,
     )
     for step in range(done + 1, args.steps + 1):
