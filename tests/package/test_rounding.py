@@ -153,9 +153,9 @@ METHODS = {
 }
 
 
-def ratios(method):
-    """Returns what m and s in bfloat16 are of those in float32, for each class."""
-    txs = method(), method(**LOW)
+def ratios(method, **options):
+    """Returns what m and s in 16 bits are of those in float32, for each class."""
+    txs = method(), method(**options)
 
     @jax.vmap
     def states_after(count):
@@ -183,6 +183,9 @@ def ratios(method):
 def published(method):
     """Returns the ratios of s that docs/bfloat16.md has, of each class."""
     text = (ROOT / "docs" / "bfloat16.md").read_text()
+    for name, rule in {"*AdaBelief slow*": "slow", "LAdam": "ladam"}.items():
+        b1, b2 = (METHODS[rule].keywords[x] for x in ("b1", "b2"))
+        assert f"{name} has b1 = {b1:g} and b2 = {b2:g}." in " ".join(text.split())
     table = text.split("## Are the moments right")[1].split("\n\n")[2]
     rows = [line.strip("|").split("|") for line in table.splitlines()]
     column = 1 + list(METHODS.values()).index(method)
@@ -194,12 +197,20 @@ def published(method):
 def test_moments_are_right_over_time(method):
     of_docs = published(method)
     assert list(of_docs) == CLASSES
-    for name, (of_m, of_s) in ratios(method).items():
+    for name, (of_m, of_s) in ratios(method, **LOW).items():
         assert of_s == pytest.approx(of_docs[name], abs=0.015), name
         assert of_s == pytest.approx(1, abs=0.04), name
         # Where gradients are 0 for long, m falls to 0, in float32 too.
         if method is METHODS["slow"] or ("sparse" not in name and name != "zero"):
             assert of_m == pytest.approx(1, abs=0.04), name
+
+
+@pytest.mark.long
+def test_a_float16_average_is_right_over_time():
+    found = ratios(METHODS["adabelief"], mu_dtype="float16")
+    # Where gradients are 0 for long, m is less than float16 has.
+    assert found.pop("zero")[0] == 0
+    np.testing.assert_allclose(list(found.values()), 1, atol=0.01)
 
 
 def logistic_regression(**options):
@@ -275,6 +286,18 @@ def test_almost_constant_gradients_in_the_long_run():
     for row, s in zip(of_docs, rounded, strict=True):
         found = (s / plain).mean((1, 2))
         np.testing.assert_allclose(row, found, rtol=0.02)
+
+
+def test_a_small_b2_forgets_the_beginning_sooner():
+    # The ratio at 1 % of noise, after 300 steps, with b2 = 0.9 as the docs say.
+    noise = jax.random.normal(jax.random.key(2), (300, 2000))
+    for b2, ratio in [(0.9, 1.2), (0.999, 1.0)]:
+        plain, low = (
+            run(ao.scale_by_belief(b2=b2, **options), 1 + 0.01 * noise)[1].nu
+            for options in ({}, LOW)
+        )
+        found = low.astype(jnp.float32).mean() / plain.mean()
+        assert found == pytest.approx(ratio, abs=0.03)
 
 
 def test_a_gradient_that_is_predicted_is_not_seen_as_such():
