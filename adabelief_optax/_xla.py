@@ -340,35 +340,37 @@ def _sums_of_rows(
     arrays: tuple[jax.Array, ...], layers: Layers
 ) -> tuple[jax.Array, ...]:
     """Returns sums of neighbours in each array, of all arrays in one loop."""
-    x = arrays[0]
-    if not _has_rows(x, layers):
+    shape, axes = arrays[0].shape, _row_axes(arrays[0], layers)
+    if not axes:
         return arrays
-    # A loop of one sum would be a plain sum: it sums two halves.
-    halves = 2 if len(arrays) == 1 else 1
-    outer, size = _neighbours(x, layers)
-    fitting = (n for n in _ROW if size % n == 0 and n % halves == 0)
-    row = next(fitting, min(_ROW.start, size + size % halves))
-    rows = [x.reshape(*outer, size) for x in arrays]
+    before, after = shape[: axes.start], shape[axes.stop :]
+    size = math.prod(shape[axes.start : axes.stop])
+    fewest = -(-size // _ROW.start)
+    row = next((n for n in _ROW if size % n == 0), -(-size // fewest))
+    rows = [x.reshape(*before, size, *after) for x in arrays]
     if size % row:
-        wider = [(0, 0)] * len(outer) + [(0, -size % row)]
+        wider = [(0, 0)] * rows[0].ndim
+        wider[axes.start] = 0, -size % row
         rows = [jnp.pad(x, wider) for x in rows]
-    rows = [x.reshape(*outer, -1, halves, row // halves) for x in rows]
-    operands = tuple(x[..., i, :] for x in rows for i in range(halves))
-    zeros = (jnp.zeros([], x.dtype),) * len(operands)
-    sums = jax.lax.reduce(operands, zeros, _added, (len(outer) + 1,))
-    return tuple(sums) if halves == 1 else (sums[0] + sums[1],)
+    rows = [x.reshape(*before, -1, row, *after) for x in rows]
+    # A loop of one sum would be a plain sum: it makes that sum twice.
+    operands = rows if len(rows) > 1 else rows * 2
+    zeros = [jnp.zeros([], x.dtype) for x in operands]
+    sums = jax.lax.reduce(operands, zeros, _added, (axes.start + 1,))
+    if len(rows) == 1:
+        sums = [jnp.maximum(*sums)]  # which are equal
+    ones = (1,) * (len(axes) - 1)
+    return tuple(x.reshape(*before, -1, *ones, *after) for x in sums)
 
 
-def _has_rows(x: jax.Array, layers: Layers) -> bool:
-    """Returns whether a CPU sums rows first: of small leaves it need not."""
-    large = isinstance(x.size, int) and x.size > _SMALL
-    return large and _neighbours(x, layers)[1] >= _ROW.stop
-
-
-def _neighbours(x: jax.Array, layers: Layers) -> tuple[tuple[int, ...], int]:
-    """Returns the lengths of the axes before, and how many entries lie side by side."""
-    inside = max(layers.axes, default=-1) + 1
-    return x.shape[:inside], math.prod(x.shape[inside:])
+def _row_axes(x: jax.Array, layers: Layers) -> range:
+    """Returns the axes of which a CPU sums rows first: none of a small leaf."""
+    if not isinstance(x.size, int) or x.size <= _SMALL:
+        return range(0)
+    starts, stops = (0, *(i + 1 for i in layers.axes)), (*layers.axes, x.ndim)
+    between = map(range, reversed(starts), reversed(stops))
+    long = (r for r in between if math.prod(x.shape[i] for i in r) >= _ROW.stop)
+    return next(long, range(0))
 
 
 def _added(x: tuple[Any, ...], y: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -435,8 +437,8 @@ def _again(
     if not is_wide(leaf.m):
         # XLA would keep m in 32 bits. A barrier, too, would make it keep an array of 32
         # bits. To add a number that XLA cannot know to be 0 does not.
-        rows = _has_rows(leaf.m, asked.layers) and not _is_automatic(leaf.m)
-        if not (platform.gpu or (platform.cpu and rows)) or not is_large(leaf.m):
+        rows = _row_axes(leaf.m, asked.layers) and not _is_automatic(leaf.m)
+        if not (rows if platform.cpu else platform.gpu and is_large(leaf.m)):
             return asked.m
         zero = jnp.where(jax.lax.stop_gradient(square) < -1, 1.0, 0.0)
         late = leaf.m + spread(zero, leaf.m, asked.layers).astype(leaf.m.dtype)

@@ -22,6 +22,7 @@ from benchmarks.speed.steps import Call, compile_in_turn, jitted_step, shapes
 Row = dict[str, Any]
 # Names, and what is counted of each optimizer.
 Found = Iterator[tuple[str, dict[str, Row]]]
+ONE_ARRAY = 16384, 8192
 SPLIT = 128  # entries that the longest axis of an array has, if it is split
 SUMMED = (REFERENCE, "aida", "ladabelief")  # and what they are compared with
 
@@ -97,7 +98,7 @@ def of_trees(names: list[str], device: Any, smoke: bool, rounds: int) -> Found:
 
     With the one array stands the least that a step of it must move.
     """
-    mesh, size = mesh_of([device]), (128 if smoke else 16384, 8192)
+    mesh, size = mesh_of([device]), (128, 8192) if smoke else ONE_ARRAY
     calls = {x: _call(CASES[x].tx, CASES[x].array(*size), mesh) for x in names}
     found = count(calls, mesh, rounds)
     for name, row in found.items():

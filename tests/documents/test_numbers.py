@@ -23,6 +23,7 @@ import pytest
 import adabelief_optax as ao
 from benchmarks.speed.models import models
 from benchmarks.speed.parameters import llama
+from benchmarks.speed.programs import ONE_ARRAY
 from tests.helpers import ROOT
 from tests.package.test_trajectories import CASES, OURS
 
@@ -289,7 +290,7 @@ for title, names in {
 for title in ("AdaBelief", "Aida", "LAdaBelief"):
     low_and_high = moved(f"{title.lower()}-bf16-all"), moved(title.lower())
     claim(BFLOAT16, title, *np.transpose(low_and_high).flat)
-size = math.prod(record("traffic-h200")["array"]) / 1e6
+size = math.prod(ONE_ARRAY) / 1e6
 claim(MEASUREMENTS, "for one array of # million parameters", size)
 
 # What a step compiled for a GPU has, and that of a large model.

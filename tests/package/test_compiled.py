@@ -158,14 +158,16 @@ TEMPORARY = """
 import jax, jax.numpy as jnp, optax
 import adabelief_optax as ao
 
-shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,)]
+shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,), (499, 499), (300, 200, 8)]
+stacked = [None] * 5 + [frozenset({-1})]
 for dtype in (jnp.float32, jnp.bfloat16):
     for name in ("adabelief", "aida", "ladabelief", "post"):
-        odd = [(499, 499)] * (name in ("adabelief", "aida"))
-        params = [jnp.ones(shape, dtype) for shape in shapes + odd]
-        switches = {"processing": "post"} if name == "post" else {}
-        method = ao.ladabelief if name == "post" else getattr(ao, name)
-        tx = method(0.1, mu_dtype="bfloat16", nu_dtype="bfloat16", **switches)
+        params = [jnp.ones(shape, dtype) for shape in shapes]
+        switches = {} if name == "adabelief" else {"stacked_axes": stacked}
+        if name == "post":
+            name, switches["processing"] = "ladabelief", "post"
+        low = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+        tx = getattr(ao, name)(0.1, **low, **switches)
 
         def step(params, state, g):
             updates, state = tx.update(g, state, params)
@@ -218,7 +220,11 @@ def test_large_leaves_of_16_bits_in_and_outside_jit(factory, switches):
         assert np.isfinite(x.astype(float)).all()
 
 
-@pytest.mark.parametrize("stacked", [0, 1, frozenset({1}), frozenset({-1})], ids=str)
+@pytest.mark.parametrize(
+    "stacked",
+    [0, 1, frozenset({1}), frozenset({-1}), frozenset({0, -1})],
+    ids=lambda axes: str(axes if isinstance(axes, int) else sorted(axes)),
+)
 @every({"aida": LOW_AIDA, "ladabelief": LOW_LADABELIEF})
 def test_sums_of_rows_are_the_sums(factory, stacked):
     shapes = [(300, 300), (8, 40, 100), (257, 20), (257, 257), (45, 105), (5, 7)]
