@@ -146,6 +146,8 @@ claim(BFLOAT16, "an update of # million parameters", record(NEW)["parameters"] /
 
 # The time of an update and of its compilation, and the size of the state.
 LOW = {"mu_dtype": "bfloat16", "nu_dtype": "bfloat16"}
+adam = 1e3 * record(NEW)["optimizers"]["optax.adam"]["step"]["seconds"]["median"]
+claim(MEASUREMENTS, "`optax.adam`", adam, 1, 1, 1, state_bytes(optax.adam))
 for title, name, optimizer, options in (
     ("`optax.adabelief`", "optax.adabelief", optax.adabelief, {}),
     ("`adabelief`", "adabelief", ao.adabelief, {}),
