@@ -158,8 +158,9 @@ TEMPORARY = """
 import jax, jax.numpy as jnp, optax
 import adabelief_optax as ao
 
-shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,), (499, 499), (300, 200, 8)]
-stacked = [None] * 5 + [frozenset({-1})]
+shapes = [(512, 512), (257, 1030), (8, 100, 333), (300_000,), (499, 499)]
+shapes += [(255, 256)] * 4 + [(300, 200, 8)]
+stacked = [None] * 9 + [frozenset({-1})]
 for dtype in (jnp.float32, jnp.bfloat16):
     for name in ("adabelief", "aida", "ladabelief", "post"):
         params = [jnp.ones(shape, dtype) for shape in shapes]
