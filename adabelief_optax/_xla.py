@@ -364,7 +364,7 @@ def _sums_of_rows(
 
 
 def _row_axes(x: jax.Array, layers: Layers) -> range:
-    """Returns the axes of which a CPU sums rows first: none of a small leaf."""
+    """Returns neighbouring axes, the last that are long, of which a CPU sums rows."""
     if not isinstance(x.size, int) or x.size <= _SMALL:
         return range(0)
     starts, stops = (0, *(i + 1 for i in layers.axes)), (*layers.axes, x.ndim)
